@@ -144,6 +144,9 @@ pub struct TrafficShare {
 pub struct RolloutStatus {
     /// Names this rollout.
     pub id: String,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
     /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,

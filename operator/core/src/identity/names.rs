@@ -1,0 +1,19 @@
+//! Names of the objects that the operator makes. A model's name has at most 40 characters, so that
+//! every name here fits the 63 of a label.
+
+use super::{RevisionHash, VerifyKey};
+
+/// The Deployment, headless Service, disruption budget and record of a revision.
+pub fn revision(model: &str, hash: &RevisionHash) -> String {
+    format!("{model}-{hash}")
+}
+
+/// The Service that clients call.
+pub fn endpoint(model: &str) -> String {
+    model.to_owned()
+}
+
+/// The Job of a verification.
+pub fn verify_job(model: &str, key: &VerifyKey) -> String {
+    format!("{model}-verify-{key}")
+}

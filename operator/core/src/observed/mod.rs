@@ -1,0 +1,138 @@
+//! What the shell has seen: owned snapshots, as they came from the API server.
+//!
+//! Owns the reading of single objects (a pod's end, a Deployment's health). It must not decide.
+//! Invariant: nothing here fails on an object that misses fields.
+
+pub mod endpoints;
+pub mod health;
+pub mod record;
+pub mod report;
+
+use crds::RewardModel;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::identity::RevisionHash;
+
+/// Everything that a plan is made of.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The resource, as it is now.
+    pub model: RewardModel,
+    /// The objects that it owns.
+    pub children: Children,
+    /// The claim that its source names.
+    pub claim: Claim,
+    /// Objects of a needed name that are not ours.
+    pub conflicts: Vec<ObjectKey>,
+    /// Settings of this operator.
+    pub settings: Settings,
+}
+
+/// The objects that one `RewardModel` owns.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields are the plural of their types")]
+pub struct Children {
+    pub revisions: Vec<ControllerRevision>,
+    pub deployments: Vec<Deployment>,
+    pub services: Vec<Service>,
+    pub budgets: Vec<PodDisruptionBudget>,
+    pub jobs: Vec<Job>,
+    pub pods: Vec<Pod>,
+    pub slices: Vec<EndpointSlice>,
+}
+
+impl Children {
+    /// The Deployment of a revision.
+    pub fn deployment(&self, hash: &RevisionHash) -> Option<&Deployment> {
+        self.deployments
+            .iter()
+            .find(|object| revision_of(&object.metadata).as_ref() == Some(hash))
+    }
+
+    /// The pods that score with a revision.
+    pub fn pods_of<'a>(&'a self, hash: &'a RevisionHash) -> impl Iterator<Item = &'a Pod> {
+        self.pods.iter().filter(move |pod| {
+            revision_of(&pod.metadata).as_ref() == Some(hash)
+                && label(&pod.metadata, crds::labels::COMPONENT)
+                    == Some(crds::labels::component::SERVER)
+        })
+    }
+}
+
+/// The claim that the source names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The source needs none.
+    NotNeeded,
+    /// There is none of that name.
+    Missing,
+    /// It is there.
+    Present {
+        /// Its volume is gone for good.
+        lost: bool,
+        /// One pod at a time may use it.
+        one_pod_only: bool,
+    },
+}
+
+/// Settings of this operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The server's image where the spec names none.
+    pub server_image: String,
+    /// The same where pods ask for a GPU.
+    pub server_image_cuda: Option<String>,
+}
+
+/// Kinds of the objects that the operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the variants are Kubernetes kinds")]
+pub enum Kind {
+    ControllerRevision,
+    Deployment,
+    Service,
+    PodDisruptionBudget,
+    Job,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControllerRevision => "ControllerRevision",
+            Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Job => "Job",
+        }
+    }
+}
+
+/// One object in the namespace of the resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The value of a label.
+pub fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The value of an annotation.
+pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The revision that an object belongs to.
+pub fn revision_of(metadata: &ObjectMeta) -> Option<RevisionHash> {
+    label(metadata, crds::labels::REVISION).and_then(RevisionHash::parse)
+}

@@ -1,0 +1,190 @@
+//! What the server says at its end: the document that `verify` and `serve` write as the
+//! container's termination message.
+//!
+//! Invariant: whatever a container wrote, or did not, becomes either facts or a failure with a
+//! sentence in it.
+
+use crds::conditions::StalledReason;
+use crds::value::Digest;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// What is known of a model that was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelFacts {
+    /// Digest of its files.
+    pub digest: Digest,
+    /// Bytes of its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<i64>,
+    /// Its architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// Seconds that loading it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_seconds: Option<f64>,
+}
+
+/// What a container that has ended said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// The model is sound.
+    Sound(ModelFacts),
+    /// It is not, or the container said nothing that can be read.
+    Failed {
+        /// The reason, in the words of the condition `Stalled`.
+        reason: StalledReason,
+        /// What happened and what to do.
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct FailureDocument {
+    reason: String,
+    message: String,
+}
+
+/// Reads a termination message.
+pub fn parse(message: &str, exit_code: i32) -> Report {
+    if let Some(facts) = facts(message)
+        && exit_code == 0
+    {
+        return Report::Sound(facts);
+    }
+    if let Ok(document) = serde_json::from_str::<FailureDocument>(message) {
+        let reason = StalledReason::parse(&document.reason).unwrap_or(StalledReason::LoadFailed);
+        return Report::Failed {
+            reason,
+            message: document.message,
+        };
+    }
+    let said = message.trim();
+    let said = if said.is_empty() {
+        "it left no message"
+    } else {
+        last_characters(said, 1_000)
+    };
+    Report::Failed {
+        reason: StalledReason::LoadFailed,
+        message: format!("the container ended with exit code {exit_code}: {said}"),
+    }
+}
+
+fn facts(message: &str) -> Option<ModelFacts> {
+    let facts: ModelFacts = serde_json::from_str(message).ok()?;
+    let digits = facts.digest.as_str().strip_prefix("sha256:")?;
+    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(facts)
+}
+
+fn last_characters(text: &str, count: usize) -> &str {
+    let skip = text.chars().count().saturating_sub(count);
+    text.char_indices()
+        .nth(skip)
+        .map_or(text, |(at, _)| text.get(at..).unwrap_or(text))
+}
+
+/// The last end of a pod's first container, and how often it was started again.
+pub fn last_end(pod: &Pod) -> Option<(&ContainerStateTerminated, i32)> {
+    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let now = container
+        .state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let before = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    Some((now.or(before)?, container.restart_count))
+}
+
+/// The failure that a pod's last end tells of; `None` while it has not ended, or ended well.
+pub fn failure_of(pod: &Pod) -> Option<Failure> {
+    let (end, _) = last_end(pod)?;
+    match parse(end.message.as_deref().unwrap_or_default(), end.exit_code) {
+        Report::Sound(_) => None,
+        Report::Failed { .. } if end.exit_code == 0 => None,
+        Report::Failed { reason, message } => Some(Failure {
+            reason,
+            message: explain(end, message),
+            pod: pod.metadata.name.clone(),
+            exit_code: Some(end.exit_code),
+        }),
+    }
+}
+
+fn explain(end: &ContainerStateTerminated, message: String) -> String {
+    if end.reason.as_deref() == Some("OOMKilled") {
+        return format!(
+            "the container needed more memory than its limit; raise server.resources.limits.memory ({message})"
+        );
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sound_model_is_read() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let text = format!(
+            r#"{{"ok":true,"digest":"{digest}","bytes":3,"parameters":2,"architecture":"X","loadSeconds":0.5,"new":1}}"#
+        );
+        let Report::Sound(facts) = parse(&text, 0) else {
+            panic!("not sound")
+        };
+        assert_eq!(facts.digest.as_str(), digest);
+        assert_eq!((facts.bytes, facts.parameters), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn a_named_reason_is_kept() {
+        let report = parse(r#"{"ok":false,"reason":"DigestMismatch","message":"m"}"#, 1);
+        assert_eq!(
+            report,
+            Report::Failed {
+                reason: StalledReason::DigestMismatch,
+                message: "m".into()
+            }
+        );
+    }
+
+    #[test]
+    fn anything_else_is_a_failed_load_with_its_words() {
+        for (text, expected) in [
+            ("", "it left no message"),
+            ("error: unexpected argument", "unexpected argument"),
+            ("{\"ok\":tr", "{\"ok\":tr"),
+            (r#"{"ok":true,"digest":"sha256:short"}"#, "short"),
+            (r#"{"reason":"Unheard","message":"words"}"#, "words"),
+        ] {
+            let Report::Failed { reason, message } = parse(text, 2) else {
+                panic!("{text}")
+            };
+            assert_eq!(reason, StalledReason::LoadFailed);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_sound_document_with_a_bad_exit_is_not_sound() {
+        let text = format!(r#"{{"digest":"sha256:{}"}}"#, "a".repeat(64));
+        assert!(matches!(parse(&text, 137), Report::Failed { .. }));
+    }
+
+    #[test]
+    fn long_output_is_cut_at_a_character() {
+        let Report::Failed { message, .. } = parse(&"é".repeat(5_000), 1) else {
+            panic!()
+        };
+        assert!(message.ends_with(&"é".repeat(1_000)));
+    }
+}

@@ -1,0 +1,388 @@
+//! What the operator does, told as it happens to a resource.
+
+use kube::ResourceExt;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::world::{DIGEST_1, DIGEST_2, Pods, World};
+use crate::compare;
+use crate::observed::{Claim, Kind, ObjectKey};
+use crate::resources::Desired;
+
+fn world() -> World {
+    World::new(json!({
+        "model": {"source": {"pvc": {"claimName": "models", "path": "v1"}}},
+        "replicas": 2,
+    }))
+}
+
+fn yes(reason: &str) -> Option<(String, String)> {
+    Some(("True".to_owned(), reason.to_owned()))
+}
+
+fn no(reason: &str) -> Option<(String, String)> {
+    Some(("False".to_owned(), reason.to_owned()))
+}
+
+fn kinds(objects: &[Desired]) -> Vec<Kind> {
+    objects.iter().map(|object| object.key().kind).collect()
+}
+
+#[test]
+fn a_new_model_is_verified_before_anything_is_made_for_it() {
+    assert_eq!(kinds(&world().plan().apply), [Kind::Job, Kind::Service]);
+}
+
+#[test]
+fn a_sound_model_ends_ready() {
+    let mut world = world();
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.condition("Available"), yes("MinimumReplicas"));
+    assert_eq!(world.condition("ModelVerified"), yes("AsExpected"));
+    assert_eq!(world.condition("Reconciling"), None);
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+#[test]
+fn the_objects_of_a_ready_model_are_as_they_were() {
+    let mut world = world();
+    world.settle();
+    let objects = &world.plan().apply;
+    let json: Vec<_> = objects
+        .iter()
+        .map(|object| match object {
+            Desired::ControllerRevision(object) => serde_json::to_value(object).unwrap(),
+            Desired::Deployment(object) => serde_json::to_value(object).unwrap(),
+            Desired::Service(object) => serde_json::to_value(object).unwrap(),
+            Desired::PodDisruptionBudget(object) => serde_json::to_value(object).unwrap(),
+            Desired::Job(object) => serde_json::to_value(object).unwrap(),
+        })
+        .collect();
+    insta::assert_yaml_snapshot!("objects_of_a_ready_model", json);
+    insta::assert_yaml_snapshot!("status_of_a_ready_model", world.observed.model.status);
+}
+
+#[test]
+fn a_settled_model_is_left_alone() {
+    let mut world = world();
+    world.settle();
+    let plan = world.plan();
+    assert_eq!(Some(&plan.status), world.observed.model.status.as_ref());
+    assert!(plan.delete.is_empty() && plan.notices.is_empty());
+    for object in &plan.apply {
+        let Desired::Deployment(desired) = object else {
+            continue;
+        };
+        let live = world
+            .observed
+            .children
+            .deployments
+            .iter()
+            .find(|d| d.name_any() == desired.name_any());
+        let value = |object| serde_json::to_value(object).unwrap();
+        assert!(compare::holds(
+            &value(desired),
+            &value(&Box::new(live.unwrap().clone()))
+        ));
+    }
+}
+
+#[test]
+fn a_changed_model_takes_over_and_the_old_one_goes() {
+    let mut world = world();
+    world.settle();
+    world.path("v2");
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
+    assert_eq!(world.observed.children.deployments.len(), 1);
+    assert_eq!(world.observed.children.revisions.len(), 2);
+    let history = world
+        .observed
+        .model
+        .status
+        .as_ref()
+        .unwrap()
+        .history
+        .as_ref()
+        .unwrap();
+    assert_eq!(history.len(), 2);
+}
+
+#[test]
+fn the_service_leads_to_the_old_revision_until_all_new_pods_are_ready() {
+    let mut world = world();
+    world.settle();
+    let old = world
+        .observed
+        .model
+        .status
+        .clone()
+        .unwrap()
+        .stable
+        .unwrap()
+        .revision;
+    world.pods = Pods::Starting;
+    world.path("v2");
+    for _ in 0..10 {
+        let plan = world.plan();
+        world.act(&plan, usize::MAX);
+        world.follow();
+        let service = world
+            .observed
+            .children
+            .services
+            .iter()
+            .find(|s| s.name_any() == "helpfulness");
+        let selector = service
+            .unwrap()
+            .spec
+            .as_ref()
+            .unwrap()
+            .selector
+            .as_ref()
+            .unwrap();
+        assert_eq!(selector[crds::labels::REVISION], old);
+        assert!(world.observed.children.deployments.len() <= 2);
+    }
+    assert_eq!(world.condition("Ready"), no("Progressing"));
+    assert_eq!(world.condition("Reconciling"), yes("LoadingModel"));
+}
+
+#[test]
+fn a_model_that_does_not_match_its_digest_leaves_the_old_one_serving() {
+    let mut world = world();
+    world.settle();
+    world.path("bad");
+    world.settle();
+    assert_eq!(world.condition("Stalled"), yes("DigestMismatch"));
+    assert_eq!(world.condition("Ready"), no("Stalled"));
+    assert_eq!(world.condition("Available"), yes("MinimumReplicas"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+    let status = world.observed.model.status.clone().unwrap();
+    assert_eq!(
+        status.model.unwrap().last_failure.unwrap().reason,
+        "DigestMismatch"
+    );
+    // Going back to the old manifest is enough.
+    world.path("v1");
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.condition("Stalled"), None);
+}
+
+#[test]
+fn a_revision_whose_pods_fail_never_serves_and_is_not_tried_again() {
+    let mut world = world();
+    world.settle();
+    world.pods = Pods::Failing;
+    world.path("v2");
+    world.settle();
+    assert_eq!(world.condition("Ready"), no("RolledBack"));
+    assert_eq!(world.condition("Stalled"), yes("ModelInvalid"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+    assert_eq!(world.observed.children.deployments.len(), 1);
+    world.pods = Pods::Ready;
+    world.settle();
+    assert_eq!(
+        world.stable_digest().as_deref(),
+        Some(DIGEST_1),
+        "tried again without being told"
+    );
+    world.respec(|model| {
+        model
+            .annotations_mut()
+            .insert(crds::labels::COMMAND.to_owned(), "retry/1".to_owned());
+    });
+    world.settle();
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+}
+
+#[test]
+fn a_model_that_was_mended_in_place_is_read_again_on_retry() {
+    let mut world = world();
+    world.path("bad");
+    world.settle();
+    assert_eq!(world.condition("Stalled"), yes("DigestMismatch"));
+    let mended = world.answers["/models/v2"].clone();
+    world.answers.insert("/models/bad".to_owned(), mended);
+    world.respec(|model| {
+        model
+            .annotations_mut()
+            .insert(crds::labels::COMMAND.to_owned(), "retry/1".to_owned());
+    });
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(
+        world
+            .observed
+            .model
+            .status
+            .unwrap()
+            .last_command
+            .unwrap()
+            .result,
+        "Done"
+    );
+}
+
+#[test]
+fn an_operator_with_other_defaults_restarts_no_model() {
+    let mut world = world();
+    world.settle();
+    let before = world.observed.children.deployments.clone();
+    world.observed.settings.server_image = "server:2".to_owned();
+    world.settle();
+    assert_eq!(world.observed.children.deployments, before);
+}
+
+#[test]
+fn a_lost_status_is_rebuilt_from_the_records() {
+    let mut world = world();
+    world.settle();
+    let deployments = world.observed.children.deployments.clone();
+    world.observed.model.status = None;
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.observed.children.deployments, deployments);
+}
+
+#[test]
+fn a_foreign_object_of_a_needed_name_is_never_touched() {
+    let mut world = world();
+    let key = ObjectKey {
+        kind: Kind::Service,
+        name: "helpfulness".to_owned(),
+    };
+    world.observed.conflicts.push(key.clone());
+    let plan = world.plan();
+    assert!(plan.apply.iter().all(|object| object.key() != key));
+    assert_eq!(kinds(&plan.apply), [], "nothing new starts on a taken name");
+    world.act(&plan, usize::MAX);
+    assert_eq!(world.condition("Stalled"), yes("NameConflict"));
+}
+
+#[test]
+fn a_missing_claim_is_named_and_waited_for() {
+    let mut world = world();
+    world.observed.claim = Claim::Missing;
+    let plan = world.plan();
+    world.act(&plan, usize::MAX);
+    assert_eq!(world.condition("Stalled"), yes("VolumeUnavailable"));
+    assert!(plan.requeue.as_secs() <= 10);
+    world.observed.claim = Claim::Present {
+        lost: false,
+        one_pod_only: false,
+    };
+    world.settle();
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+}
+
+#[test]
+fn a_suspended_model_keeps_what_it_has() {
+    let mut world = world();
+    world.settle();
+    world.path("v2");
+    world.respec(|model| model.spec.suspend = true);
+    world.settle();
+    assert_eq!(world.condition("Ready"), no("Suspended"));
+    assert_eq!(world.condition("Paused"), yes("UserRequested"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+#[test]
+fn recreate_stops_the_old_pods_first_and_starts_them_again_if_the_new_ones_fail() {
+    let mut world = world();
+    world.respec(|model| {
+        model.spec.rollout = Some(serde_json::from_value(json!({"strategy": "Recreate"})).unwrap());
+    });
+    world.settle();
+    world.pods = Pods::Failing;
+    world.path("v2");
+    let mut sizes = Vec::new();
+    for _ in 0..12 {
+        let plan = world.plan();
+        world.act(&plan, usize::MAX);
+        world.follow();
+        let pods = world
+            .observed
+            .children
+            .deployments
+            .iter()
+            .map(|d| d.spec.as_ref().unwrap().replicas.unwrap());
+        sizes.push(pods.collect::<Vec<_>>());
+    }
+    assert!(
+        sizes.iter().all(|all| all.iter().sum::<i32>() <= 2),
+        "{sizes:?}"
+    );
+    assert!(sizes.contains(&vec![0, 2]), "{sizes:?}");
+    world.pods = Pods::Ready;
+    world.settle();
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+    assert_eq!(world.condition("Available"), yes("MinimumReplicas"));
+}
+
+#[test]
+fn replicas_are_written_once_where_the_spec_has_none() {
+    let mut world = world();
+    world.respec(|model| model.spec.replicas = None);
+    assert_eq!(world.plan().set_replicas, Some(1));
+    world.settle();
+    assert_eq!(world.plan().set_replicas, None);
+}
+
+#[test]
+fn a_model_that_is_being_deleted_gets_nothing() {
+    let mut world = world();
+    world.observed.model.metadata.deletion_timestamp = Some(
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now()),
+    );
+    let plan = world.plan();
+    assert!(plan.apply.is_empty() && plan.delete.is_empty());
+}
+
+#[test]
+fn old_records_are_kept_up_to_the_limit() {
+    let mut world = world();
+    world.respec(|model| {
+        let rollout = json!({"revisionHistoryLimit": 1});
+        model.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
+    });
+    for round in 0..4 {
+        world.respec(|model| {
+            let server = json!({"args": ["--threads", round.to_string()]});
+            model.spec.server = Some(serde_json::from_value(server).unwrap());
+        });
+        world.settle();
+    }
+    assert_eq!(world.observed.children.revisions.len(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_operator_that_is_killed_anywhere_reaches_the_same_end(
+        kills in prop::collection::vec(0_usize..14, 0..25)
+    ) {
+        let mut world = world();
+        world.settle();
+        world.path("v2");
+        for actions in kills {
+            // Killed after so many writes; the next one begins with what the cluster has.
+            let plan = world.plan();
+            world.act(&plan, actions);
+            world.follow();
+            world.second += 1;
+            let ready = world.observed.children.slices.iter().flat_map(|slice| &slice.endpoints).count();
+            prop_assert!(ready >= 2, "clients were left without a pod");
+        }
+        world.settle();
+        prop_assert_eq!(world.stable_digest(), Some(DIGEST_2.to_owned()));
+        prop_assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+        prop_assert_eq!(world.observed.children.deployments.len(), 1);
+    }
+}
