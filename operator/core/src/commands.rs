@@ -128,6 +128,7 @@ impl Acknowledgement {
     }
 
     /// The same, refused.
+    #[must_use]
     pub fn refuse(mut self, why: &str) -> Self {
         self.refusal = Some(why.to_owned());
         self

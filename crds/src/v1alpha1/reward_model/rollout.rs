@@ -10,7 +10,7 @@ use super::gate::Gate;
 use crate::value::{Decimal, Duration};
 
 /// How a new revision takes over.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("self.strategy != 'Recreate' || !has(self.steps) || self.steps.size() == 0")
         .message("strategy Recreate stops the old revision first, so it takes no steps: remove steps, or use Canary"),

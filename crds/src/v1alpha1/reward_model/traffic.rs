@@ -9,7 +9,7 @@ use super::server::Resources;
 use crate::value::{Duration, Opaque};
 
 /// How requests reach the model.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("!has(self.key) || !has(self.key.jwtClaim) || (has(self.auth) && has(self.auth.jwt))")
         .message("key.jwtClaim needs auth.jwt: an unverified token names nobody"),

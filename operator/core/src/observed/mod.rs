@@ -16,6 +16,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::Failure;
 use crate::identity::RevisionHash;
 
 /// Everything that a plan is made of.
@@ -29,6 +30,8 @@ pub struct Observed {
     pub claim: Claim,
     /// Objects of a needed name that are not ours.
     pub conflicts: Vec<ObjectKey>,
+    /// What the API server said when it refused an object of the last plan.
+    pub refusal: Option<Failure>,
     /// Settings of this operator.
     pub settings: Settings,
 }

@@ -88,7 +88,7 @@ fn records(reading: &Reading<'_>, failure: &mut Option<Failure>) -> Vec<Record> 
     let missing = reading
         .state
         .canary()
-        .or(reading.state.stable())
+        .or_else(|| reading.state.stable())
         .filter(|hash| Some(*hash) == reading.target.as_ref() && reading.record(hash).is_none());
     if let Some(hash) = missing {
         match new_record(reading, hash) {

@@ -22,7 +22,7 @@ pub use notices::{Notice, Severity};
 pub(crate) use reading::Reading;
 
 /// How often a resource is looked at although nothing was seen to change.
-const RESYNC: Duration = Duration::from_secs(300);
+const RESYNC: Duration = Duration::from_mins(5);
 /// The same while it waits for something that is not watched, such as a claim.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -42,6 +42,19 @@ pub struct Plan {
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
     pub requeue: Duration,
+}
+
+impl Plan {
+    /// Whether the plan takes something away or moves clients, given the status `before`: then what
+    /// it was made of has to be read from the API server itself, not from a cache.
+    pub fn is_decisive(&self, before: Option<&RewardModelStatus>) -> bool {
+        let stable = |status: Option<&RewardModelStatus>| {
+            status
+                .and_then(|status| status.stable.as_ref())
+                .map(|stable| stable.revision.clone())
+        };
+        !self.delete.is_empty() || stable(before) != stable(Some(&self.status))
+    }
 }
 
 /// Plans for `observed` at the time `now`.
@@ -105,7 +118,9 @@ fn requeue(reading: &Reading<'_>, moved: bool, wake_after: Option<Duration>) -> 
         // The next stage may follow at once.
         return wake_after.unwrap_or(Duration::ZERO);
     }
-    let waits_unwatched = reading.source.is_err() || !reading.observed.conflicts.is_empty();
+    let waits_unwatched = reading.source.is_err()
+        || !reading.observed.conflicts.is_empty()
+        || reading.observed.refusal.is_some();
     wake_after.unwrap_or(if waits_unwatched { RETRY } else { RESYNC })
 }
 

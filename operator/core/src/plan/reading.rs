@@ -224,6 +224,7 @@ impl<'a> Reading<'a> {
     pub(crate) fn problem(&self, building: Option<&Failure>) -> Option<Failure> {
         self.conflict()
             .or_else(|| self.source.clone().err())
+            .or_else(|| self.observed.refusal.clone())
             .or_else(|| self.unreadable_record())
             .or_else(|| building.cloned())
             .or_else(|| match &self.resolution {

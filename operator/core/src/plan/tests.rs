@@ -16,10 +16,12 @@ fn world() -> World {
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with an option")]
 fn yes(reason: &str) -> Option<(String, String)> {
     Some(("True".to_owned(), reason.to_owned()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with an option")]
 fn no(reason: &str) -> Option<(String, String)> {
     Some(("False".to_owned(), reason.to_owned()))
 }

@@ -65,6 +65,7 @@ impl World {
                     one_pod_only: false,
                 },
                 conflicts: Vec::new(),
+                refusal: None,
                 settings: Settings {
                     server_image: "server:1".to_owned(),
                     server_image_cuda: None,

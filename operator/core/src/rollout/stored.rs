@@ -115,7 +115,7 @@ pub fn store(
     };
     let revision = state
         .canary()
-        .or(state.stable())
+        .or_else(|| state.stable())
         .map(ToString::to_string)
         .unwrap_or_default();
     let ours = before.filter(|last| last.step.is_some() && last.id.starts_with(&revision));

@@ -142,7 +142,7 @@ fn traffic(reading: &Reading<'_>) -> Option<Vec<TrafficShare>> {
         .collect();
     let beside = state
         .canary()
-        .or(state.previous())
+        .or_else(|| state.previous())
         .filter(|_| !shares.is_empty());
     shares.extend(beside.map(|hash| share(hash, 0)));
     (!shares.is_empty()).then_some(shares)

@@ -1,0 +1,25 @@
+//! The samples in `manifests/samples` are what the resource accepts.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use crds::RewardModel;
+
+#[test]
+fn every_sample_parses_passes_the_rules_and_is_written_back_equal() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let written: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        let model: RewardModel = serde_json::from_value(written.clone())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let back = serde_json::to_value(&model).unwrap();
+        kube::core::cel::validate_cel_schema::<RewardModel>(&back, None).unwrap();
+        assert_eq!(back.pointer("/spec/model"), written.pointer("/spec/model"));
+        assert_eq!(back.pointer("/spec/server"), written.pointer("/spec/server"));
+        count += 1;
+    }
+    assert!(count >= 2);
+}

@@ -1,0 +1,92 @@
+//! The controllers, one folder a kind, and their common start.
+
+mod reward_model;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Run;
+use crate::metrics::Metrics;
+use crate::runtime::admin::{self, Readiness};
+use crate::runtime::{shutdown, telemetry};
+
+/// Runs the operator until it is told to stop.
+///
+/// # Errors
+/// When it cannot start: no cluster, no address.
+pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
+    telemetry::start(&args.log, args.log_format)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), server_image = %args.server_image, "starting");
+    let stop = shutdown::token()?;
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Readiness::default();
+    let admin = tokio::spawn(admin::serve(
+        args.listen,
+        readiness.clone(),
+        metrics.clone(),
+        stop.clone(),
+    ));
+    let client = Client::try_default()
+        .await
+        .context("no Kubernetes cluster to talk to")?;
+    let work = async {
+        await_definitions(&client, &metrics).await?;
+        let settings = operator_core::observed::Settings {
+            server_image: args.server_image.clone(),
+            server_image_cuda: args.server_image_cuda.clone(),
+        };
+        reward_model::run(
+            client.clone(),
+            settings,
+            metrics.clone(),
+            readiness,
+            stop.clone(),
+        )
+        .await
+    };
+    tokio::select! {
+        outcome = until_stopped(work, &stop) => outcome,
+        outcome = admin => outcome.context("admin server")?,
+    }
+}
+
+/// `work`, which ends by itself after the stop; before its start the stop ends it.
+async fn until_stopped(
+    work: impl Future<Output = anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        () = patience => Ok(()),
+    }
+}
+
+/// Waits until the API server knows the resources: the operator may be applied before them.
+async fn await_definitions(client: &Client, metrics: &Metrics) -> anyhow::Result<()> {
+    let models: Api<crds::RewardModel> = Api::all(client.clone());
+    loop {
+        match models.list_metadata(&ListParams::default().limit(1)).await {
+            Ok(_) => {
+                metrics.definitions_missing(false);
+                return Ok(());
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                metrics.definitions_missing(true);
+                tracing::warn!(
+                    "the custom resource definitions are missing; apply the output of `operator crds`"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "the API server does not answer yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
