@@ -1,1 +1,22 @@
-//! Placeholder of the workspace skeleton.
+//! Reward models: from a folder of files to logits.
+//!
+//! Owns the model's files (identity, config, tokenizer, weights) and its mathematics, on candle. It
+//! must not know of requests, queues or HTTP. Invariants: nothing is unpickled; the tensors are
+//! built from the very bytes that were hashed; a score is the same bits whatever else is in the
+//! batch.
+
+pub mod architectures;
+pub mod config;
+pub mod digest;
+pub mod engine;
+pub mod error;
+pub mod layers;
+pub mod loader;
+pub mod tokenizer;
+pub mod weights;
+
+pub use digest::Digest;
+pub use engine::{Engine, Logits, Packed};
+pub use error::{LoadError, Reason};
+pub use loader::{LoadOptions, Model, load};
+pub use tokenizer::{Encoded, InputError, InputTokenizer, TextInput, Truncation};

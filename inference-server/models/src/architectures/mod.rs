@@ -1,0 +1,57 @@
+//! The architectures that are served, one family a file.
+//!
+//! Owns the list of them. A new family is a file with a `load(weights, &config)` and a line in
+//! [`SUPPORTED`]; names of tensors are those of the checkpoint.
+
+mod bert;
+
+use candle_core::Tensor;
+
+use crate::config::Config;
+use crate::error::LoadError;
+use crate::weights::Weights;
+
+/// A model that scores one sequence at a time.
+pub trait Architecture: Send + Sync + std::fmt::Debug {
+    /// Logits `[labels]` of one sequence of at least one token.
+    ///
+    /// # Errors
+    /// When the tensor library refuses; lengths and ids were checked before.
+    fn forward(&self, ids: &[u32], type_ids: &[u32]) -> candle_core::Result<Tensor>;
+
+    /// Tokens that have a position.
+    fn max_positions(&self) -> usize;
+
+    /// Token ids that have an embedding: all below this.
+    fn vocabulary(&self) -> usize;
+
+    /// Segment ids that have an embedding: all below this.
+    fn segments(&self) -> usize;
+}
+
+type Load = fn(&Weights, &Config) -> Result<Box<dyn Architecture>, LoadError>;
+
+/// Names as in `config.json`, and what loads them.
+const SUPPORTED: &[(&str, Load)] = &[("BertForSequenceClassification", bert::load)];
+
+/// Names of the architectures that are served.
+pub fn supported() -> impl Iterator<Item = &'static str> {
+    SUPPORTED.iter().map(|(name, _)| *name)
+}
+
+/// Builds the model that `config` names.
+///
+/// # Errors
+/// `UnsupportedFormat` for one that is not served, with the list of those that are;
+/// `ModelInvalid` when the weights do not fit.
+pub fn build(weights: &Weights, config: &Config) -> Result<Box<dyn Architecture>, LoadError> {
+    let name = config.architecture.as_str();
+    let (_, load) = SUPPORTED
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| {
+            let list = supported().collect::<Vec<_>>().join(", ");
+            LoadError::unsupported(format!("{name} is not served; served are: {list}"))
+        })?;
+    load(weights, config)
+}

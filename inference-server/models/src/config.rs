@@ -1,0 +1,143 @@
+//! `config.json`, as transformers writes it, in its old and new forms.
+//!
+//! Invariant: what a model leaves out has the default that transformers gives it, and a value that
+//! cannot be is an error here, not a panic later.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::LoadError;
+
+/// What all architectures share of `config.json`; each reads the rest for itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Architecture, such as `BertForSequenceClassification`.
+    pub architecture: String,
+    /// Names of the labels, in the order of the logits.
+    pub labels: Vec<String>,
+    /// The whole file.
+    raw: Value,
+}
+
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    num_labels: Option<usize>,
+    #[serde(default)]
+    id2label: Option<BTreeMap<String, String>>,
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when it is not JSON, or names no architecture or labels that cannot be.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
+        let broken = |error: serde_json::Error| {
+            LoadError::invalid(format!(
+                "config.json cannot be read ({error}): copy it again from where the model was trained"
+            ))
+        };
+        let raw: Value = serde_json::from_slice(bytes).map_err(broken)?;
+        let common: Common = serde_json::from_value(raw.clone()).map_err(broken)?;
+        let architecture = common
+            .architectures
+            .unwrap_or_default()
+            .into_iter()
+            .next()
+            .ok_or_else(|| {
+                LoadError::invalid("config.json names no architecture: add \"architectures\"")
+            })?;
+        Ok(Self {
+            architecture,
+            labels: labels(common.num_labels, common.id2label)?,
+            raw,
+        })
+    }
+
+    /// The part of the file that an architecture reads.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when a field is missing or of the wrong type.
+    pub fn part<T: serde::de::DeserializeOwned>(&self) -> Result<T, LoadError> {
+        serde_json::from_value(self.raw.clone()).map_err(|error| {
+            LoadError::invalid(format!(
+                "config.json does not fit {}: {error}",
+                self.architecture
+            ))
+        })
+    }
+}
+
+/// transformers counts two labels where a file says nothing.
+fn labels(
+    count: Option<usize>,
+    names: Option<BTreeMap<String, String>>,
+) -> Result<Vec<String>, LoadError> {
+    let names = names.unwrap_or_default();
+    let count = match (count, names.len()) {
+        (Some(count), _) => count,
+        (None, 0) => 2,
+        (None, named) => named,
+    };
+    if count == 0 || count > 10_000 {
+        return Err(LoadError::invalid(format!(
+            "config.json says {count} labels: a reward model has at least one"
+        )));
+    }
+    let name = |i: usize| {
+        names
+            .get(&i.to_string())
+            .cloned()
+            .unwrap_or_else(|| format!("LABEL_{i}"))
+    };
+    Ok((0..count).map(name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Reason;
+
+    fn labels_of(text: &str) -> Vec<String> {
+        Config::parse(text.as_bytes()).unwrap().labels
+    }
+
+    #[test]
+    fn labels_are_counted_as_transformers_does() {
+        assert_eq!(
+            labels_of(r#"{"architectures":["A"],"id2label":{"0":"x"}}"#),
+            ["x"]
+        );
+        assert_eq!(
+            labels_of(r#"{"architectures":["A"],"num_labels":1}"#),
+            ["LABEL_0"]
+        );
+        assert_eq!(labels_of(r#"{"architectures":["A"]}"#).len(), 2);
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{}",
+            r#"{"architectures":[]}"#,
+            r#"{"architectures":["A"],"num_labels":0}"#,
+            r#"{"architectures":"A"}"#,
+        ] {
+            let error = Config::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.reason, Reason::ModelInvalid, "{text}");
+            assert!(
+                error.message.contains("config.json"),
+                "{text}: {}",
+                error.message
+            );
+        }
+    }
+}

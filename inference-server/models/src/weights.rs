@@ -1,0 +1,110 @@
+//! Named tensors of a checkpoint, in f32.
+//!
+//! Invariants: a tensor is built from bytes that were hashed; all numbers are finite; whoever asks
+//! for a tensor says its shape, and gets that or an error that names it.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use crate::error::LoadError;
+
+/// Named tensors of a checkpoint.
+#[derive(Debug, Default)]
+pub struct Weights {
+    tensors: HashMap<String, Tensor>,
+    parameters: u64,
+    bytes: u64,
+}
+
+impl Weights {
+    /// Adds the tensors of the shard `name`.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when the shard cannot be read, or holds numbers that are not finite;
+    /// `UnsupportedFormat` for number formats that are not served.
+    pub fn add_shard(&mut self, name: &str, bytes: &[u8]) -> Result<(), LoadError> {
+        let shard = SafeTensors::deserialize(bytes).map_err(|error| {
+            LoadError::invalid(format!(
+                "{name} is not a whole safetensors file ({error}): copy it again"
+            ))
+        })?;
+        for (tensor, view) in shard.iter() {
+            let dtype = dtype(name, tensor, view.dtype())?;
+            let Some(dtype) = dtype else { continue };
+            let value = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+                .and_then(|value| value.to_dtype(DType::F32))
+                .map_err(LoadError::tensor(tensor))?;
+            require_finite(name, tensor, &value)?;
+            self.parameters += value.elem_count() as u64;
+            self.bytes += view.data().len() as u64;
+            if self.tensors.insert(tensor.to_owned(), value).is_some() {
+                return Err(LoadError::invalid(format!(
+                    "{name}: {tensor} is in two shards"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// All parameters of the checkpoint.
+    pub const fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Whether a tensor of that name is there.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The number of rows of a matrix, where it is there.
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        self.tensors.get(name)?.dims().first().copied()
+    }
+
+    /// The tensor `name` of that shape.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when it is missing or of another shape.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| {
+            LoadError::invalid(format!("the weights lack {name}: the checkpoint is not complete, or config.json belongs to another model"))
+        })?;
+        if tensor.dims() == shape {
+            Ok(tensor.clone())
+        } else {
+            Err(LoadError::invalid(format!(
+                "{name} has the shape {:?} where config.json asks for {shape:?}: they belong to different models",
+                tensor.dims()
+            )))
+        }
+    }
+}
+
+/// The number format, or `None` for tensors that hold no weights (position ids).
+fn dtype(file: &str, tensor: &str, dtype: safetensors::Dtype) -> Result<Option<DType>, LoadError> {
+    match dtype {
+        safetensors::Dtype::F32 => Ok(Some(DType::F32)),
+        safetensors::Dtype::BF16 => Ok(Some(DType::BF16)),
+        safetensors::Dtype::F16 => Ok(Some(DType::F16)),
+        safetensors::Dtype::I64 | safetensors::Dtype::I32 | safetensors::Dtype::BOOL => Ok(None),
+        other => Err(LoadError::unsupported(format!(
+            "{file}: {tensor} is stored as {other:?}; save the model in f32, bf16 or f16"
+        ))),
+    }
+}
+
+fn require_finite(file: &str, name: &str, tensor: &Tensor) -> Result<(), LoadError> {
+    let values = tensor
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1::<f32>())
+        .map_err(LoadError::tensor(name))?;
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err(LoadError::invalid(format!(
+            "{file}: {name} holds numbers that are not finite: the training diverged or the file is damaged"
+        )))
+    }
+}
