@@ -1,0 +1,257 @@
+//! The native routes: `POST /predict` and `POST /predict/batch`.
+//!
+//! A `context` with a `text` is a conversation, prompt and answer; a `text` with a `text_pair` is
+//! the tokenizer's own pair; `messages` is a conversation too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Limits, Problem};
+
+/// What is to be scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// One text, as it is.
+    Text(String),
+    /// The tokenizer's own pair.
+    Pair(String, String),
+    /// A prompt and an answer.
+    Conversation {
+        /// What was asked.
+        prompt: String,
+        /// What was answered.
+        response: String,
+    },
+}
+
+/// Body of `POST /predict`.
+#[derive(Debug, Default, Deserialize)]
+pub struct PredictRequest {
+    /// The text, or the answer of a conversation.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The prompt of a conversation.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// The second text of a pair.
+    #[serde(default)]
+    pub text_pair: Option<String>,
+    /// A conversation.
+    #[serde(default)]
+    pub messages: Option<Vec<Message>>,
+    /// Carried into the log line, and nothing else.
+    #[serde(default)]
+    pub metadata: Option<Box<RawValue>>,
+}
+
+/// Body of `POST /predict/batch`.
+#[derive(Debug, Default, Deserialize)]
+pub struct BatchRequest {
+    /// The texts, or the answers.
+    pub texts: Vec<String>,
+    /// Their prompts; null for those that have none.
+    #[serde(default)]
+    pub contexts: Option<Vec<Option<String>>>,
+    /// Carried into the log line, and nothing else.
+    #[serde(default)]
+    pub metadata: Option<Box<RawValue>>,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Message {
+    /// `user` or `assistant`.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+impl PredictRequest {
+    /// What is to be scored.
+    ///
+    /// # Errors
+    /// 422 when the fields contradict each other or exceed the limits.
+    pub fn into_input(self, limits: &Limits) -> Result<Input, Problem> {
+        let input = match (self.messages, self.text, self.context, self.text_pair) {
+            (Some(messages), None, None, None) => conversation(messages)?,
+            (Some(_), ..) => {
+                return Err(Problem::unprocessable("messages stands alone: remove text, context and text_pair"));
+            }
+            (None, None, ..) => return Err(Problem::unprocessable("text is missing")),
+            (None, Some(_), Some(_), Some(_)) => {
+                return Err(Problem::unprocessable(
+                    "context and text_pair exclude each other: context makes a conversation, text_pair the tokenizer's own pair",
+                ));
+            }
+            (None, Some(response), Some(prompt), None) => Input::Conversation { prompt, response },
+            (None, Some(text), None, Some(pair)) => Input::Pair(text, pair),
+            (None, Some(text), None, None) => Input::Text(text),
+        };
+        check(&input, limits)?;
+        Ok(input)
+    }
+}
+
+/// An encoder has exactly two segments: the prompt and the answer.
+fn conversation(messages: Vec<Message>) -> Result<Input, Problem> {
+    let wrong = || {
+        Problem::unprocessable(
+            "messages must be exactly one message of role user and one of role assistant: this model takes a prompt and an answer",
+        )
+    };
+    let [prompt, response] = <[Message; 2]>::try_from(messages).map_err(|_| wrong())?;
+    if prompt.role != "user" || response.role != "assistant" {
+        return Err(wrong());
+    }
+    Ok(Input::Conversation { prompt: prompt.content, response: response.content })
+}
+
+impl BatchRequest {
+    /// What is to be scored, in its order.
+    ///
+    /// # Errors
+    /// 422 when lengths differ or exceed the limits; it names the item where one is wrong.
+    pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        limits.check_batch("texts", self.texts.len())?;
+        let contexts = match self.contexts {
+            Some(contexts) if contexts.len() != self.texts.len() => {
+                return Err(Problem::unprocessable(format!(
+                    "contexts has {} items, texts has {}: send one context for each text, null where there is none",
+                    contexts.len(),
+                    self.texts.len()
+                )));
+            }
+            Some(contexts) => contexts,
+            None => vec![None; self.texts.len()],
+        };
+        let item = |(index, (text, context)): (usize, (String, Option<String>))| {
+            let input = match context {
+                Some(prompt) => Input::Conversation { prompt, response: text },
+                None => Input::Text(text),
+            };
+            check(&input, limits).map_err(|problem| problem.at(index)).map(|()| input)
+        };
+        self.texts.into_iter().zip(contexts).enumerate().map(item).collect()
+    }
+}
+
+fn check(input: &Input, limits: &Limits) -> Result<(), Problem> {
+    match input {
+        Input::Text(text) => limits.check_text("text", text),
+        Input::Pair(text, pair) => {
+            limits.check_text("text", text)?;
+            limits.check_text("text_pair", pair)
+        }
+        Input::Conversation { prompt, response } => {
+            limits.check_text("context", prompt)?;
+            limits.check_text("text", response)
+        }
+    }
+}
+
+/// Answer of `POST /predict`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PredictResponse {
+    /// The score.
+    pub reward_score: f32,
+    /// How sure it is that the text is on its side of `shift`; null where nothing was calibrated.
+    pub confidence: Option<f64>,
+    /// The calibrated probability; null where nothing was calibrated.
+    pub probability: Option<f64>,
+    /// Seconds from the request's arrival to this answer.
+    pub processing_time: f64,
+    /// Which model it was.
+    pub model_version: String,
+    /// Whether the input was cut.
+    pub truncated: bool,
+    /// Tokens that were scored.
+    pub tokens: usize,
+    /// All labels, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<BTreeMap<String, f32>>,
+}
+
+/// Answer of `POST /predict/batch`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BatchResponse {
+    /// The scores, in the order of the texts.
+    pub reward_scores: Vec<f32>,
+    /// As in [`PredictResponse`].
+    pub confidences: Vec<Option<f64>>,
+    /// As in [`PredictResponse`].
+    pub probabilities: Vec<Option<f64>>,
+    /// Seconds from the request's arrival to this answer.
+    pub processing_time: f64,
+    /// Which model it was.
+    pub model_version: String,
+    /// Which inputs were cut.
+    pub truncated: Vec<bool>,
+    /// Tokens of each input.
+    pub tokens: Vec<usize>,
+    /// All labels of each text, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Vec<BTreeMap<String, f32>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_characters: 10, max_batch: 3 };
+
+    fn one(body: &str) -> Result<Input, Problem> {
+        serde_json::from_str::<PredictRequest>(body).unwrap().into_input(&LIMITS)
+    }
+
+    fn batch(body: &str) -> Result<Vec<Input>, Problem> {
+        serde_json::from_str::<BatchRequest>(body).unwrap().into_inputs(&LIMITS)
+    }
+
+    #[test]
+    fn the_fields_say_what_is_scored() {
+        assert_eq!(one(r#"{"text":"a"}"#).unwrap(), Input::Text("a".into()));
+        assert_eq!(one(r#"{"text":"a","text_pair":"b"}"#).unwrap(), Input::Pair("a".into(), "b".into()));
+        let asked = Input::Conversation { prompt: "q".into(), response: "a".into() };
+        assert_eq!(one(r#"{"text":"a","context":"q","metadata":{"x":1}}"#).unwrap(), asked);
+        let chat = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+        assert_eq!(one(chat).unwrap(), asked);
+    }
+
+    #[test]
+    fn an_impossible_request_says_what_to_do() {
+        for (body, expected) in [
+            ("{}", "text is missing"),
+            (r#"{"context":"q"}"#, "text is missing"),
+            (r#"{"text":"a","context":"q","text_pair":"b"}"#, "exclude each other"),
+            (r#"{"text":"a","messages":[]}"#, "stands alone"),
+            (r#"{"messages":[]}"#, "exactly one message"),
+            (r#"{"messages":[{"role":"system","content":"q"},{"role":"assistant","content":"a"}]}"#, "role user"),
+            (r#"{"text":"12345678901"}"#, "11 characters, 10 are allowed"),
+        ] {
+            let problem = one(body).unwrap_err();
+            assert_eq!(problem.status, 422);
+            assert!(problem.detail.contains(expected), "{body}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn characters_are_counted_and_not_bytes() {
+        assert!(one(r#"{"text":"éééééééééé"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_item_of_a_batch_is_named() {
+        let problem = batch(r#"{"texts":["a","12345678901"]}"#).unwrap_err();
+        assert_eq!(problem.index, Some(1));
+        for (body, expected) in [
+            (r#"{"texts":[]}"#, "empty"),
+            (r#"{"texts":["a","b","c","d"]}"#, "4 items, 3 are allowed"),
+            (r#"{"texts":["a"],"contexts":[]}"#, "one context for each text"),
+        ] {
+            assert!(batch(body).unwrap_err().detail.contains(expected), "{body}");
+        }
+        assert_eq!(batch(r#"{"texts":["a","b"],"contexts":["q",null]}"#).unwrap().len(), 2);
+    }
+}
