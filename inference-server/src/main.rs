@@ -1,3 +1,30 @@
-//! Placeholder of the workspace skeleton.
+//! The server's program: reads its arguments and starts what they ask for.
 
-fn main() {}
+mod args;
+mod cli;
+mod http;
+mod logging;
+mod metrics;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Serve(serve) => serve::run(*serve),
+        Command::Score(score) => cli::score::run(&score),
+        Command::Verify(verify) => cli::verify::run(&verify),
+        Command::Health(health) => cli::health::run(&health),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

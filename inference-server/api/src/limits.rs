@@ -36,7 +36,9 @@ impl Limits {
     /// 422 when there are none, or too many.
     pub fn check_batch(&self, name: &str, items: usize) -> Result<(), Problem> {
         if items == 0 {
-            Err(Problem::unprocessable(format!("{name} is empty: send at least one item")))
+            Err(Problem::unprocessable(format!(
+                "{name} is empty: send at least one item"
+            )))
         } else if items > self.max_batch {
             Err(Problem::unprocessable(format!(
                 "{name} has {items} items, {} are allowed: send several requests, or raise --max-batch",

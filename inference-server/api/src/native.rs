@@ -77,7 +77,9 @@ impl PredictRequest {
         let input = match (self.messages, self.text, self.context, self.text_pair) {
             (Some(messages), None, None, None) => conversation(messages)?,
             (Some(_), ..) => {
-                return Err(Problem::unprocessable("messages stands alone: remove text, context and text_pair"));
+                return Err(Problem::unprocessable(
+                    "messages stands alone: remove text, context and text_pair",
+                ));
             }
             (None, None, ..) => return Err(Problem::unprocessable("text is missing")),
             (None, Some(_), Some(_), Some(_)) => {
@@ -105,7 +107,10 @@ fn conversation(messages: Vec<Message>) -> Result<Input, Problem> {
     if prompt.role != "user" || response.role != "assistant" {
         return Err(wrong());
     }
-    Ok(Input::Conversation { prompt: prompt.content, response: response.content })
+    Ok(Input::Conversation {
+        prompt: prompt.content,
+        response: response.content,
+    })
 }
 
 impl BatchRequest {
@@ -128,12 +133,22 @@ impl BatchRequest {
         };
         let item = |(index, (text, context)): (usize, (String, Option<String>))| {
             let input = match context {
-                Some(prompt) => Input::Conversation { prompt, response: text },
+                Some(prompt) => Input::Conversation {
+                    prompt,
+                    response: text,
+                },
                 None => Input::Text(text),
             };
-            check(&input, limits).map_err(|problem| problem.at(index)).map(|()| input)
+            check(&input, limits)
+                .map_err(|problem| problem.at(index))
+                .map(|()| input)
         };
-        self.texts.into_iter().zip(contexts).enumerate().map(item).collect()
+        self.texts
+            .into_iter()
+            .zip(contexts)
+            .enumerate()
+            .map(item)
+            .collect()
     }
 }
 
@@ -199,23 +214,40 @@ pub struct BatchResponse {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_characters: 10, max_batch: 3 };
+    const LIMITS: Limits = Limits {
+        max_characters: 10,
+        max_batch: 3,
+    };
 
     fn one(body: &str) -> Result<Input, Problem> {
-        serde_json::from_str::<PredictRequest>(body).unwrap().into_input(&LIMITS)
+        serde_json::from_str::<PredictRequest>(body)
+            .unwrap()
+            .into_input(&LIMITS)
     }
 
     fn batch(body: &str) -> Result<Vec<Input>, Problem> {
-        serde_json::from_str::<BatchRequest>(body).unwrap().into_inputs(&LIMITS)
+        serde_json::from_str::<BatchRequest>(body)
+            .unwrap()
+            .into_inputs(&LIMITS)
     }
 
     #[test]
     fn the_fields_say_what_is_scored() {
         assert_eq!(one(r#"{"text":"a"}"#).unwrap(), Input::Text("a".into()));
-        assert_eq!(one(r#"{"text":"a","text_pair":"b"}"#).unwrap(), Input::Pair("a".into(), "b".into()));
-        let asked = Input::Conversation { prompt: "q".into(), response: "a".into() };
-        assert_eq!(one(r#"{"text":"a","context":"q","metadata":{"x":1}}"#).unwrap(), asked);
-        let chat = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+        assert_eq!(
+            one(r#"{"text":"a","text_pair":"b"}"#).unwrap(),
+            Input::Pair("a".into(), "b".into())
+        );
+        let asked = Input::Conversation {
+            prompt: "q".into(),
+            response: "a".into(),
+        };
+        assert_eq!(
+            one(r#"{"text":"a","context":"q","metadata":{"x":1}}"#).unwrap(),
+            asked
+        );
+        let chat =
+            r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
         assert_eq!(one(chat).unwrap(), asked);
     }
 
@@ -224,15 +256,25 @@ mod tests {
         for (body, expected) in [
             ("{}", "text is missing"),
             (r#"{"context":"q"}"#, "text is missing"),
-            (r#"{"text":"a","context":"q","text_pair":"b"}"#, "exclude each other"),
+            (
+                r#"{"text":"a","context":"q","text_pair":"b"}"#,
+                "exclude each other",
+            ),
             (r#"{"text":"a","messages":[]}"#, "stands alone"),
             (r#"{"messages":[]}"#, "exactly one message"),
-            (r#"{"messages":[{"role":"system","content":"q"},{"role":"assistant","content":"a"}]}"#, "role user"),
+            (
+                r#"{"messages":[{"role":"system","content":"q"},{"role":"assistant","content":"a"}]}"#,
+                "role user",
+            ),
             (r#"{"text":"12345678901"}"#, "11 characters, 10 are allowed"),
         ] {
             let problem = one(body).unwrap_err();
             assert_eq!(problem.status, 422);
-            assert!(problem.detail.contains(expected), "{body}: {}", problem.detail);
+            assert!(
+                problem.detail.contains(expected),
+                "{body}: {}",
+                problem.detail
+            );
         }
     }
 
@@ -248,10 +290,18 @@ mod tests {
         for (body, expected) in [
             (r#"{"texts":[]}"#, "empty"),
             (r#"{"texts":["a","b","c","d"]}"#, "4 items, 3 are allowed"),
-            (r#"{"texts":["a"],"contexts":[]}"#, "one context for each text"),
+            (
+                r#"{"texts":["a"],"contexts":[]}"#,
+                "one context for each text",
+            ),
         ] {
             assert!(batch(body).unwrap_err().detail.contains(expected), "{body}");
         }
-        assert_eq!(batch(r#"{"texts":["a","b"],"contexts":["q",null]}"#).unwrap().len(), 2);
+        assert_eq!(
+            batch(r#"{"texts":["a","b"],"contexts":["q",null]}"#)
+                .unwrap()
+                .len(),
+            2
+        );
     }
 }

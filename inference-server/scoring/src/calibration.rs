@@ -39,8 +39,15 @@ impl FromStr for Calibration {
             };
             *slot = Some(value).filter(|value| value.is_finite());
         }
-        let calibration = Self { scale: scale.ok_or_else(wrong)?, shift: shift.ok_or_else(wrong)? };
-        if calibration.scale > 0.0 { Ok(calibration) } else { Err(wrong()) }
+        let calibration = Self {
+            scale: scale.ok_or_else(wrong)?,
+            shift: shift.ok_or_else(wrong)?,
+        };
+        if calibration.scale > 0.0 {
+            Ok(calibration)
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -58,8 +65,22 @@ mod tests {
 
     #[test]
     fn what_is_no_calibration_is_refused() {
-        for text in ["", "scale=1", "shift=1", "scale=0,shift=0", "scale=-1,shift=0", "scale=NaN,shift=0", "scale=inf,shift=0", "scale:1,shift:0"] {
-            assert!(text.parse::<Calibration>().unwrap_err().contains("scale=1.5"), "{text}");
+        for text in [
+            "",
+            "scale=1",
+            "shift=1",
+            "scale=0,shift=0",
+            "scale=-1,shift=0",
+            "scale=NaN,shift=0",
+            "scale=inf,shift=0",
+            "scale:1,shift:0",
+        ] {
+            assert!(
+                text.parse::<Calibration>()
+                    .unwrap_err()
+                    .contains("scale=1.5"),
+                "{text}"
+            );
         }
     }
 }

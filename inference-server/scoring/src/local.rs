@@ -108,7 +108,10 @@ impl LocalScorer {
         let permit = semaphore.clone().acquire_many_owned(count);
         let permit = tokio::time::timeout_at(deadline.into(), permit).await;
         drop(waiter);
-        permit.ok().and_then(Result::ok).ok_or(ScoreError::Overloaded)
+        permit
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(ScoreError::Overloaded)
     }
 
     async fn encode(&self, inputs: Vec<Input>) -> Result<Vec<Encoded>, ScoreError> {
@@ -117,11 +120,16 @@ impl LocalScorer {
             let encode = |(index, input)| {
                 let input = text_input(input);
                 let encoded = model.tokenizer.encode(&input);
-                encoded.map_err(|error| ScoreError::Input { index, message: error.to_string() })
+                encoded.map_err(|error| ScoreError::Input {
+                    index,
+                    message: error.to_string(),
+                })
             };
             inputs.into_iter().enumerate().map(encode).collect()
         };
-        tokio::task::spawn_blocking(encode).await.map_err(|_| ScoreError::Engine)?
+        tokio::task::spawn_blocking(encode)
+            .await
+            .map_err(|_| ScoreError::Engine)?
     }
 }
 
@@ -129,9 +137,11 @@ impl LocalScorer {
 fn text_input(input: Input) -> TextInput {
     match input {
         Input::Text(text) => TextInput::Text(text),
-        Input::Pair(first, second) | Input::Conversation { prompt: first, response: second } => {
-            TextInput::Pair(first, second)
-        }
+        Input::Pair(first, second)
+        | Input::Conversation {
+            prompt: first,
+            response: second,
+        } => TextInput::Pair(first, second),
     }
 }
 
@@ -162,14 +172,25 @@ impl Scorer for LocalScorer {
         let admitted = Instant::now();
         let sequences = self.encode(request.inputs).await?;
         let tokenised = Instant::now();
-        let shapes: Vec<_> = sequences.iter().map(|s| (s.ids.len(), s.truncated)).collect();
+        let shapes: Vec<_> = sequences
+            .iter()
+            .map(|s| (s.ids.len(), s.truncated))
+            .collect();
         let count: usize = shapes.iter().map(|(tokens, _)| tokens).sum();
         // What is larger than the whole room takes all of it, and so runs alone.
         let room = u32::try_from(count.min(self.token_room)).unwrap_or(u32::MAX);
         let _tokens = self.room(&self.tokens, room, request.deadline).await?;
         let (answer, answered) = oneshot::channel();
-        let job = Job { sequences, queued: Instant::now(), answer };
-        self.queue.push(Entry { tokens: count, deadline: request.deadline, payload: job });
+        let job = Job {
+            sequences,
+            queued: Instant::now(),
+            answer,
+        };
+        self.queue.push(Entry {
+            tokens: count,
+            deadline: request.deadline,
+            payload: job,
+        });
         let (logits, waited, inference) =
             match tokio::time::timeout_at(request.deadline.into(), answered).await {
                 Ok(Ok(answer)) => answer?,
@@ -179,7 +200,11 @@ impl Scorer for LocalScorer {
         if logits.iter().flatten().any(|value| !value.is_finite()) {
             return Err(ScoreError::NotFinite);
         }
-        let score = |(logits, (tokens, truncated))| Score { logits, tokens, truncated };
+        let score = |(logits, (tokens, truncated))| Score {
+            logits,
+            tokens,
+            truncated,
+        };
         Ok(Scores {
             scores: logits.into_iter().zip(shapes).map(score).collect(),
             timings: Timings {
@@ -227,9 +252,16 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        Some(state.scheduler.take(Instant::now(), |job| job.answer.is_closed()))
+        Some(
+            state
+                .scheduler
+                .take(Instant::now(), |job| job.answer.is_closed()),
+        )
     }
 }
 

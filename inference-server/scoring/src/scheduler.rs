@@ -37,7 +37,10 @@ pub struct Batch<T> {
 impl<T> Scheduler<T> {
     /// A queue whose batches have at most `budget` tokens.
     pub const fn new(budget: usize) -> Self {
-        Self { waiting: VecDeque::new(), budget }
+        Self {
+            waiting: VecDeque::new(),
+            budget,
+        }
     }
 
     /// Adds an item.
@@ -52,7 +55,10 @@ impl<T> Scheduler<T> {
 
     /// Takes the next batch. Items that `is_cancelled` says nobody waits for are dropped.
     pub fn take(&mut self, now: Instant, is_cancelled: impl Fn(&T) -> bool) -> Batch<T> {
-        let mut batch = Batch { ready: Vec::new(), late: Vec::new() };
+        let mut batch = Batch {
+            ready: Vec::new(),
+            late: Vec::new(),
+        };
         let mut tokens = 0;
         while let Some(entry) = self.waiting.pop_front() {
             if is_cancelled(&entry.payload) {
