@@ -18,7 +18,10 @@ fn every_sample_parses_passes_the_rules_and_is_written_back_equal() {
         let back = serde_json::to_value(&model).unwrap();
         kube::core::cel::validate_cel_schema::<RewardModel>(&back, None).unwrap();
         assert_eq!(back.pointer("/spec/model"), written.pointer("/spec/model"));
-        assert_eq!(back.pointer("/spec/server"), written.pointer("/spec/server"));
+        assert_eq!(
+            back.pointer("/spec/server"),
+            written.pointer("/spec/server")
+        );
         count += 1;
     }
     assert!(count >= 2);

@@ -82,7 +82,7 @@ fn labels(
     let count = match (count, names.len()) {
         (Some(count), _) => count,
         (None, 0) => 2,
-        (None, named) => named,
+        (None, given) => given,
     };
     if count == 0 || count > 10_000 {
         return Err(LoadError::invalid(format!(

@@ -167,7 +167,12 @@ async fn each_bad_request_has_its_status_and_says_what_to_do() {
         ("/predict", "{".into(), 400, "not JSON"),
         ("/predict", String::new(), 400, "not JSON"),
         ("/predict", r#"{"text":"\ud800"}"#.into(), 400, "not JSON"),
-        ("/predict", format!(r#"{{"text":{deep}}}"#), 422, "does not fit"),
+        (
+            "/predict",
+            format!(r#"{{"text":{deep}}}"#),
+            422,
+            "does not fit",
+        ),
         ("/predict", r#"{"text":1}"#.into(), 422, "does not fit"),
         ("/predict", "[]".into(), 422, "text is missing"),
         ("/predict", "null".into(), 422, "does not fit"),
