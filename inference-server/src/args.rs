@@ -124,15 +124,19 @@ pub(crate) struct Serve {
 pub(crate) struct Score {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// JSON lines with text, text and text_pair, or messages; - is standard input.
+    /// JSON lines with `text`, `text` and `text_pair`, or `messages`; - is standard input.
     #[arg(long, env = "REWARD_INPUT", value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// The same lines with their scores; - is standard output.
     #[arg(long, env = "REWARD_OUTPUT", value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Name of the field that the score is written to.
-    #[arg(long, env = "REWARD_SCORE_FIELD", default_value = "score")]
-    pub(crate) score_field: String,
+    #[arg(
+        long = "score-field",
+        env = "REWARD_SCORE_FIELD",
+        default_value = "score"
+    )]
+    pub(crate) field: String,
     /// Index of the label whose logit is the score.
     #[arg(long, env = "REWARD_LABEL", default_value_t = 0)]
     pub(crate) label: usize,
@@ -244,7 +248,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for text in [
             "",
             "5",

@@ -113,10 +113,10 @@ fn score(
             logit.ok_or_else(|| "the model's score is not finite".to_owned())
         });
         match score {
-            Ok(score) => fields.insert(args.score_field.clone(), Value::from(score)),
+            Ok(score) => fields.insert(args.field.clone(), Value::from(score)),
             Err(error) => {
                 bad += 1;
-                fields.remove(&args.score_field);
+                fields.remove(&args.field);
                 fields.insert("error".to_owned(), Value::from(error))
             }
         };
