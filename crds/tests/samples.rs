@@ -1,5 +1,4 @@
 //! The samples in `manifests/samples` are what the resource accepts.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
