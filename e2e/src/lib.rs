@@ -1,6 +1,7 @@
-//! A real Kubernetes cluster on one machine, the project's images, and what the tests that need
-//! a cluster share.
+//! What the demo and the tests that need a cluster share: a client as the field writes it, and what
+//! it measures. The cluster itself is started by `e2e/cluster/local`.
 
-pub mod command;
-pub mod paths;
-pub mod progress;
+pub mod accuracy;
+pub mod fill;
+pub mod http;
+pub mod load;

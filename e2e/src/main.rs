@@ -1,3 +1,0 @@
-//! Placeholder of the workspace skeleton.
-
-fn main() {}
