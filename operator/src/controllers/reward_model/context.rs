@@ -15,6 +15,7 @@ use operator_core::observed::{Children, Claim, Observed, Settings};
 use operator_core::plan::{Notice, Severity};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::error::Error;
 use super::stores::{Stores, owned};
@@ -26,6 +27,7 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stores: Stores,
+    synced: watch::Receiver<bool>,
     settings: Settings,
     recorder: Recorder,
     /// By uid. Lost at a restart, which costs one more try each.
@@ -45,6 +47,7 @@ impl Context {
         settings: Settings,
         metrics: Arc<Metrics>,
         stores: Stores,
+        synced: watch::Receiver<bool>,
     ) -> Self {
         let reporter = Reporter {
             controller: labels::OPERATOR.to_owned(),
@@ -55,10 +58,18 @@ impl Context {
             client,
             metrics,
             stores,
+            synced,
             settings,
             recorder,
             troubles: Mutex::default(),
         }
+    }
+
+    /// Waits until all caches are filled.
+    pub(super) async fn synced(&self) {
+        let mut synced = self.synced.clone();
+        // An error means that the controller is ending; then the reconcile ends with it.
+        let _ = synced.wait_for(|filled| *filled).await;
     }
 
     pub(super) fn api<K>(&self, model: &impl ResourceExt) -> Api<K>

@@ -21,6 +21,7 @@ use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use operator_core::observed::Settings;
 use operator_core::plan::plan;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::context::Context;
@@ -56,13 +57,16 @@ pub(super) async fn run(
     .default_backoff()
     .reflect(writer)
     .applied_objects();
-    let context = Arc::new(Context::new(client, settings, metrics, stores));
-    let synced = tokio::spawn({
-        let (context, reader) = (context.clone(), reader.clone());
+    let (filled, synced) = watch::channel(false);
+    let context = Arc::new(Context::new(client, settings, metrics, stores, synced));
+    let filling = tokio::spawn({
+        let context = context.clone();
         async move {
-            let synced = reader.wait_until_ready().await.is_ok() && context.stores.synced().await;
-            readiness.set(synced);
-            tracing::info!(models = reader.len(), "watching");
+            // A store wakes one waiter only; whoever else waits does so on the channel.
+            let all = context.stores.fill().await;
+            filled.send_replace(all);
+            readiness.set(all);
+            tracing::info!("watching");
         }
     });
     Controller::for_stream(models, reader)
@@ -75,7 +79,7 @@ pub(super) async fn run(
             }
         })
         .await;
-    synced.abort();
+    filling.abort();
     Ok(())
 }
 
@@ -98,7 +102,7 @@ async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Actio
 
 /// Observe, plan, write the status, then act.
 async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
-    context.stores.synced().await;
+    context.synced().await;
     let Some(model) = context.read(trigger).await? else {
         return Ok(Action::await_change());
     };

@@ -86,7 +86,7 @@ where
 
 impl Stores {
     /// Waits until all caches are filled; false when a watch has ended.
-    pub(super) async fn synced(&self) -> bool {
+    pub(super) async fn fill(&self) -> bool {
         let Self {
             revisions,
             deployments,
