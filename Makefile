@@ -10,9 +10,10 @@ help: ## lists the targets
 
 .PHONY: test
 test: deps lint unit ## everything that CI runs
+	@e2e/test --if-able
 
 .PHONY: deps
-deps: ## installs what the Rust build needs from Debian's packages
+deps: ## installs what is missing from Debian's packages
 	@hack/deps
 
 .PHONY: generate
@@ -33,27 +34,27 @@ lint: ## formatting, clippy, and who may depend on whom
 unit: ## tests that need no cluster
 	$(CARGO) test --release --locked --workspace
 
-# Where cluster work happens. `local` makes a cluster on this machine; kind and current follow.
+# Where cluster work happens: a Kubernetes on this machine (local, and auto until kind follows), or the
+# one of the current kubeconfig context, whose nodes pull the images from REGISTRY.
 CLUSTER ?= auto
+export CLUSTER REGISTRY
+LAUNCHER = e2e/cluster/$(if $(filter auto,$(CLUSTER)),local,$(CLUSTER))
 
 .PHONY: cluster
 cluster:
-	@case "$(CLUSTER)" in \
-	auto | local) ;; \
-	*) echo "CLUSTER=$(CLUSTER) is not supported yet: use CLUSTER=local" >&2; exit 2 ;; \
-	esac
+	@[[ -x $(LAUNCHER) ]] || { echo "CLUSTER=$(CLUSTER) is not supported: use auto, local or current" >&2; exit 2; }
 
 .PHONY: cluster-deps
-cluster-deps: deps
-	@hack/deps cluster
+cluster-deps: deps cluster
+	@hack/deps $(notdir $(LAUNCHER))
 
 .PHONY: cluster-up
-cluster-up: cluster cluster-deps ## starts a real Kubernetes on this machine
-	@e2e/cluster/local up
+cluster-up: cluster-deps ## starts a real Kubernetes on this machine
+	@$(LAUNCHER) up
 
 .PHONY: cluster-down
 cluster-down: cluster ## leaves nothing of it behind
-	@e2e/cluster/local down
+	@$(LAUNCHER) down
 
 .PHONY: images
 images: cluster-up ## builds the images and brings them into the cluster
@@ -65,3 +66,7 @@ demo: images ## a model applied, measured, replaced under load, and a bad one re
 
 .PHONY: demo-down
 demo-down: cluster-down ## removes all of the demo
+
+.PHONY: e2e
+e2e: ## the demo and the claims that only a real cluster can show
+	@e2e/test

@@ -19,9 +19,9 @@ enum Command {
         from: PathBuf,
         #[arg(long)]
         to: PathBuf,
-        /// MODEL:NAME: a copy of MODEL with one flipped byte.
+        /// A model of which spoiled copies are made too, named MODEL-WAY.
         #[arg(long)]
-        flip: Option<String>,
+        spoil: Option<String>,
     },
     /// Scores preference pairs and prints the accuracy.
     Evaluate {
@@ -46,11 +46,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Fill { from, to, flip } => fill::run(
-            &from,
-            &to,
-            flip.as_deref().and_then(|flip| flip.split_once(':')),
-        ),
+        Command::Fill { from, to, spoil } => fill::run(&from, &to, spoil.as_deref()),
         Command::Evaluate { url, pairs } => print(&accuracy::measure(
             &Client::new(&url)?,
             &accuracy::pairs(&pairs)?,

@@ -1,0 +1,106 @@
+# Shared by the demo and the cluster claims; sourced, with the cluster of $CLUSTER up.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cluster=${CLUSTER:-local}
+[[ $cluster != auto ]] || cluster=local
+run=${XDG_CACHE_HOME:-$HOME/.cache}/betterai/run/$cluster
+mkdir -p "$run"
+eval "$("$root/e2e/cluster/$cluster" env)"
+url=http://helpfulness.demo.svc:8000
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+claim() { printf '  %s\n' "$*" >&2; }
+broken() { printf 'BROKEN: %s\n' "$*" >&2; exit 1; }
+same() { [[ $1 == "$2" ]] || broken "$3: wanted $2, have $1"; }
+
+# Where REGISTRY is set, the images that were pushed there; else those of the manifests.
+image() { echo "${REGISTRY:-docker.io/betterai}/$1:dev"; }
+with_images() { sed "s|docker.io/betterai/\([a-z-]*\):dev|${REGISTRY:-docker.io/betterai}/\1:dev|"; }
+
+install_operator() {
+    kubectl kustomize "$root/manifests/base" | with_images |
+        kubectl apply --server-side --force-conflicts -f - >/dev/null
+    kubectl -n betterai-system rollout status deployment/betterai-operator --timeout=90s >/dev/null
+}
+
+# A claim with the demo models. The local cluster has no provisioner, so its volume is a folder.
+fill_claim() {
+    kubectl create namespace demo --dry-run=client -o yaml | kubectl apply --server-side -f - >/dev/null
+    kubectl label --overwrite namespace demo pod-security.kubernetes.io/enforce=restricted >/dev/null
+    if [[ $cluster == local ]]; then
+        install -d -o 1000 -g 1000 "$run/models"
+        sed "s|VOLUME|$run/models|" "$root/e2e/demo/volume.yaml" | kubectl apply --server-side -f - >/dev/null
+    fi
+    kubectl -n demo delete job fill --ignore-not-found --wait >/dev/null
+    with_images <"$root/e2e/demo/claim.yaml" | kubectl apply --server-side -f - >/dev/null
+    kubectl -n demo wait --for=condition=Complete job/fill --timeout=90s >/dev/null
+}
+
+# The sample, with the model's folder and more lines of its `model`.
+model() { # folder, lines...
+    sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/helpfulness.yaml" |
+        awk -v more="${2:-}" '{print} /^  model:/ && more != "" {print "    " more}'
+}
+
+# The same under another name, with one replica.
+named() { # name, folder, lines...
+    model "$2" "${3:-}" | sed "s/name: helpfulness/name: $1/; s/replicas: 2/replicas: 1/"
+}
+
+get() { kubectl -n demo get rwm "$1" -o "jsonpath=$2"; } # name, path
+apply() { kubectl -n demo apply -f - >/dev/null; }
+ready() { # name
+    kubectl -n demo wait --for=condition=Ready "rwm/$1" --timeout=90s >/dev/null ||
+        broken "$1 is not Ready: $(get "$1" '{.status.message}')"
+}
+stalled() { # name, reason, words of its message
+    kubectl -n demo wait --for=jsonpath='{.status.conditions[?(@.type=="Stalled")].reason}'="$2" "rwm/$1" --timeout=90s >/dev/null ||
+        broken "$1 is not Stalled/$2: $(get "$1" '{.status}')"
+    local message
+    message=$(get "$1" '{.status.conditions[?(@.type=="Stalled")].message}')
+    [[ $message == *"$3"* ]] || broken "$1: the message does not say '$3': $message"
+}
+
+# Runs the client as a pod and prints what it says.
+client() { # pod, arguments...
+    start_client "$@"
+    finish_client "$1"
+}
+
+start_client() {
+    local pod=$1 args
+    shift
+    args=$(printf '"%s",' "$@")
+    kubectl -n demo delete pod "$pod" --ignore-not-found --grace-period=0 --force >/dev/null 2>&1
+    kubectl apply -f - >/dev/null <<EOT
+apiVersion: v1
+kind: Pod
+metadata: {name: $pod, namespace: demo}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: client
+      image: $(image demo)
+      imagePullPolicy: IfNotPresent
+      args: [${args%,}]
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+EOT
+    # A client that is done already never shows as running.
+    kubectl -n demo wait --for=jsonpath='{.status.containerStatuses[0].started}' "pod/$pod" --timeout=60s >/dev/null
+}
+
+finish_client() {
+    if ! kubectl -n demo wait --for=jsonpath='{.status.phase}'=Succeeded "pod/$1" --timeout=600s >/dev/null; then
+        kubectl -n demo logs "$1" >&2
+        return 1
+    fi
+    kubectl -n demo logs "$1"
+}
+
+# Whether a report of the client says that accuracy, give or take 0.002.
+accuracy_is() { # report, accuracy
+    python3 -c 'import json, sys; sys.exit(abs(json.loads(sys.argv[1])["accuracy"] - float(sys.argv[2])) > 0.002)' "$1" "$2" ||
+        broken "accuracy: wanted $2, have $1"
+}
+no_failure() { [[ $1 == *'"failures":0,'* ]] || broken "requests failed: $1"; } # report
