@@ -8,23 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::input::{Input, Message};
 use crate::{Limits, Problem};
-
-/// What is to be scored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// One text, as it is.
-    Text(String),
-    /// The tokenizer's own pair.
-    Pair(String, String),
-    /// A prompt and an answer.
-    Conversation {
-        /// What was asked.
-        prompt: String,
-        /// What was answered.
-        response: String,
-    },
-}
 
 /// Body of `POST /predict`.
 #[derive(Debug, Default, Deserialize)]
@@ -59,15 +44,6 @@ pub struct BatchRequest {
     pub metadata: Option<Box<RawValue>>,
 }
 
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Message {
-    /// `user` or `assistant`.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
 impl PredictRequest {
     /// What is to be scored.
     ///
@@ -75,7 +51,7 @@ impl PredictRequest {
     /// 422 when the fields contradict each other or exceed the limits.
     pub fn into_input(self, limits: &Limits) -> Result<Input, Problem> {
         let input = match (self.messages, self.text, self.context, self.text_pair) {
-            (Some(messages), None, None, None) => conversation(messages)?,
+            (Some(messages), None, None, None) => Input::Messages(messages),
             (Some(_), ..) => {
                 return Err(Problem::unprocessable(
                     "messages stands alone: remove text, context and text_pair",
@@ -94,23 +70,6 @@ impl PredictRequest {
         check(&input, limits)?;
         Ok(input)
     }
-}
-
-/// An encoder has exactly two segments: the prompt and the answer.
-fn conversation(messages: Vec<Message>) -> Result<Input, Problem> {
-    let wrong = || {
-        Problem::unprocessable(
-            "messages must be exactly one message of role user and one of role assistant: this model takes a prompt and an answer",
-        )
-    };
-    let [prompt, response] = <[Message; 2]>::try_from(messages).map_err(|_| wrong())?;
-    if prompt.role != "user" || response.role != "assistant" {
-        return Err(wrong());
-    }
-    Ok(Input::Conversation {
-        prompt: prompt.content,
-        response: response.content,
-    })
 }
 
 impl BatchRequest {
@@ -163,6 +122,9 @@ fn check(input: &Input, limits: &Limits) -> Result<(), Problem> {
             limits.check_text("context", prompt)?;
             limits.check_text("text", response)
         }
+        Input::Messages(messages) => messages
+            .iter()
+            .try_for_each(|message| limits.check_text("messages", &message.content)),
     }
 }
 
@@ -246,9 +208,12 @@ mod tests {
             one(r#"{"text":"a","context":"q","metadata":{"x":1}}"#).unwrap(),
             asked
         );
-        let chat =
-            r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
-        assert_eq!(one(chat).unwrap(), asked);
+        let chat = r#"{"messages":[{"role":"user","content":"q"}]}"#;
+        let turn = Message {
+            role: "user".into(),
+            content: "q".into(),
+        };
+        assert_eq!(one(chat).unwrap(), Input::Messages(vec![turn]));
     }
 
     #[test]
@@ -261,10 +226,9 @@ mod tests {
                 "exclude each other",
             ),
             (r#"{"text":"a","messages":[]}"#, "stands alone"),
-            (r#"{"messages":[]}"#, "exactly one message"),
             (
-                r#"{"messages":[{"role":"system","content":"q"},{"role":"assistant","content":"a"}]}"#,
-                "role user",
+                r#"{"messages":[{"role":"user","content":"12345678901"}]}"#,
+                "messages has 11 characters",
             ),
             (r#"{"text":"12345678901"}"#, "11 characters, 10 are allowed"),
         ] {

@@ -19,4 +19,6 @@ pub use digest::Digest;
 pub use engine::{Engine, Logits, Packed};
 pub use error::{LoadError, Reason};
 pub use loader::{LoadOptions, Model, load};
-pub use tokenizer::{Encoded, InputError, InputTokenizer, TextInput, Truncation};
+pub use tokenizer::{
+    ChatMessage, EncodeOptions, Encoded, InputError, InputTokenizer, TextInput, Truncation,
+};

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::digest::{self, Digest, FileHashes};
 use crate::engine::{CpuEngine, Engine, Packed};
 use crate::error::{LoadError, Reason};
-use crate::tokenizer::{InputTokenizer, TextInput, Truncation};
+use crate::tokenizer::{EncodeOptions, InputTokenizer, TextInput, Truncation};
 use crate::weights::Weights;
 
 /// The most tokens of one input where a model sets no limit of its own.
@@ -202,7 +202,7 @@ fn trial(model: &Model) -> Result<(), LoadError> {
     let failed = |why: String| LoadError::invalid(format!("a trial score failed: {why}"));
     let encoded = model
         .tokenizer
-        .encode(&TextInput::Text("Hello, world".to_owned()))
+        .encode(&TextInput::Text("Hello, world".to_owned()), EncodeOptions::default())
         .map_err(|error| failed(error.to_string()))?;
     let mut batch = Packed::default();
     batch.push(&encoded.ids, &encoded.type_ids);

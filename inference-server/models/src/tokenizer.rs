@@ -29,6 +29,35 @@ pub enum TextInput {
     Text(String),
     /// Two texts, in the tokenizer's pair form.
     Pair(String, String),
+    /// A prompt and its answer: a pair to an encoder, a rendered chat to a decoder.
+    Conversation {
+        /// What was asked.
+        prompt: String,
+        /// What was answered.
+        response: String,
+    },
+    /// A conversation of any number of turns.
+    Messages(Vec<ChatMessage>),
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// Who said it.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+/// Where one request differs from the settings of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Whether special tokens are added; by default they are, except to rendered chats.
+    pub add_special_tokens: Option<bool>,
+    /// Lowers the number of tokens that an input is cut to.
+    pub max_tokens: Option<usize>,
+    /// Which side is cut.
+    pub truncation: Option<Truncation>,
 }
 
 /// Token ids of one input.
@@ -147,10 +176,19 @@ impl InputTokenizer {
     ///
     /// # Errors
     /// See [`InputError`].
-    pub fn encode(&self, input: &TextInput) -> Result<Encoded, InputError> {
+    pub fn encode(
+        &self,
+        input: &TextInput,
+        _options: EncodeOptions,
+    ) -> Result<Encoded, InputError> {
         let input: EncodeInput<'_> = match input {
             TextInput::Text(text) => text.as_str().into(),
-            TextInput::Pair(first, second) => (first.as_str(), second.as_str()).into(),
+            TextInput::Pair(first, second)
+            | TextInput::Conversation {
+                prompt: first,
+                response: second,
+            } => (first.as_str(), second.as_str()).into(),
+            TextInput::Messages(_) => return Err(InputError::NoPairs),
         };
         let encoding = self
             .tokenizer

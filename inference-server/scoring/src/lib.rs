@@ -10,16 +10,18 @@ pub mod scheduler;
 
 use std::time::{Duration, Instant};
 
-use inference_api::native::Input;
+use inference_api::{Input, InputOptions};
 
 pub use calibration::Calibration;
-pub use local::{LocalScorer, Settings};
+pub use local::{LocalScorer, Settings, text_input};
 
 /// What is to be scored, and by when.
 #[derive(Clone, Debug)]
 pub struct ScoreRequest {
     /// The inputs, in the order of the answer.
     pub inputs: Vec<Input>,
+    /// How they are turned into tokens.
+    pub options: InputOptions,
     /// When the answer is of no use any more.
     pub deadline: Instant,
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inference_api::native::Input;
-use inference_models::{Encoded, Engine, Model, Packed, TextInput};
+use inference_api::{Input, InputOptions, Side};
+use inference_models::{
+    ChatMessage, EncodeOptions, Encoded, Engine, Model, Packed, TextInput, Truncation,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::scheduler::{Batch, Entry, Scheduler};
@@ -114,12 +116,17 @@ impl LocalScorer {
             .ok_or(ScoreError::Overloaded)
     }
 
-    async fn encode(&self, inputs: Vec<Input>) -> Result<Vec<Encoded>, ScoreError> {
+    async fn encode(
+        &self,
+        inputs: Vec<Input>,
+        options: InputOptions,
+    ) -> Result<Vec<Encoded>, ScoreError> {
         let model = self.model.clone();
+        let options = encode_options(options);
         let encode = move || {
             let encode = |(index, input)| {
                 let input = text_input(input);
-                let encoded = model.tokenizer.encode(&input);
+                let encoded = model.tokenizer.encode(&input, options);
                 encoded.map_err(|error| ScoreError::Input {
                     index,
                     message: error.to_string(),
@@ -133,15 +140,31 @@ impl LocalScorer {
     }
 }
 
-/// An encoder reads a conversation as the pair of prompt and answer.
-fn text_input(input: Input) -> TextInput {
+/// The same input in the words of the model.
+pub fn text_input(input: Input) -> TextInput {
     match input {
         Input::Text(text) => TextInput::Text(text),
-        Input::Pair(first, second)
-        | Input::Conversation {
-            prompt: first,
-            response: second,
-        } => TextInput::Pair(first, second),
+        Input::Pair(first, second) => TextInput::Pair(first, second),
+        Input::Conversation { prompt, response } => TextInput::Conversation { prompt, response },
+        Input::Messages(messages) => {
+            let turn = |message: inference_api::Message| ChatMessage {
+                role: message.role,
+                content: message.content,
+            };
+            TextInput::Messages(messages.into_iter().map(turn).collect())
+        }
+    }
+}
+
+fn encode_options(options: InputOptions) -> EncodeOptions {
+    EncodeOptions {
+        add_special_tokens: options.add_special_tokens,
+        max_tokens: options.max_tokens,
+        truncation: options.truncation.map(|side| match side {
+            Side::Left => Truncation::Left,
+            Side::Right => Truncation::Right,
+            Side::Reject => Truncation::Reject,
+        }),
     }
 }
 
@@ -170,7 +193,7 @@ impl Scorer for LocalScorer {
         let arrived = Instant::now();
         let _request = self.room(&self.requests, 1, request.deadline).await?;
         let admitted = Instant::now();
-        let sequences = self.encode(request.inputs).await?;
+        let sequences = self.encode(request.inputs, request.options).await?;
         let tokenised = Instant::now();
         let shapes: Vec<_> = sequences
             .iter()

@@ -10,8 +10,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use inference_api::Limits;
-use inference_api::native::{Input, PredictRequest};
-use inference_models::{Model, Packed, TextInput};
+use inference_api::native::PredictRequest;
+use inference_models::{EncodeOptions, Model, Packed};
+use inference_scoring::text_input;
 use serde_json::{Map, Value};
 
 use crate::args::Score;
@@ -146,17 +147,9 @@ fn read(
                 .map_err(|problem| problem.detail)
         })
         .and_then(|input| {
-            let input = match input {
-                Input::Text(text) => TextInput::Text(text),
-                Input::Pair(a, b)
-                | Input::Conversation {
-                    prompt: a,
-                    response: b,
-                } => TextInput::Pair(a, b),
-            };
             model
                 .tokenizer
-                .encode(&input)
+                .encode(&text_input(input), EncodeOptions::default())
                 .map_err(|error| error.to_string())
         });
     (fields, encoded)

@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use inference_api::native::{BatchRequest, BatchResponse, Input, PredictRequest, PredictResponse};
+use inference_api::native::{BatchRequest, BatchResponse, PredictRequest, PredictResponse};
+use inference_api::{Input, InputOptions};
 use inference_scoring::{Score, ScoreRequest, Scorer, Scores, Timings};
 
 use super::error::{self, Failure};
@@ -93,6 +94,7 @@ async fn score<S: Scorer>(
 ) -> Result<Scores, Failure> {
     let request = ScoreRequest {
         inputs,
+        options: InputOptions::default(),
         deadline: arrived + app.settings.timeout,
     };
     match app.scorer.score(request).await {
