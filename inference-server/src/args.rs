@@ -118,6 +118,9 @@ pub(crate) struct Serve {
     /// How it is written.
     #[arg(long, env = "REWARD_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Where it is written too; at 10 MB the file is put aside, and five of them are kept.
+    #[arg(long, env = "REWARD_LOG_FILE", value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use inference_api::Problem;
+use inference_scoring::Scorer;
 use serde_json::{Value, json};
 
 use super::App;
@@ -62,7 +63,10 @@ pub(super) async fn model_info<S>(State(app): State<Arc<App<S>>>) -> Json<Value>
     }))
 }
 
-pub(super) async fn metrics<S>(State(app): State<Arc<App<S>>>) -> impl IntoResponse {
+pub(super) async fn metrics<S: Scorer>(State(app): State<Arc<App<S>>>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
+    (
+        [(header::CONTENT_TYPE, kind)],
+        app.metrics.encode(app.scorer.queued_tokens()),
+    )
 }

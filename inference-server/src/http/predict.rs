@@ -59,7 +59,9 @@ pub(super) async fn batch<S: Scorer>(
     let request: BatchRequest = body::json(&headers, body, app.settings.max_body_bytes).await?;
     log_metadata(request.metadata.as_deref());
     let inputs = request.into_inputs(&app.settings.limits)?;
-    let Scores { scores, timings } = score(&app, inputs, arrived, false).await?;
+    let Scores {
+        scores, timings, ..
+    } = score(&app, inputs, arrived, false).await?;
     let calibration = app.settings.calibration;
     let several = app.model.labels.len() > 1;
     let answer = BatchResponse {
@@ -104,9 +106,7 @@ async fn score<S: Scorer>(
                 .iter()
                 .map(|score| app.reward(score))
                 .collect();
-            let tokens = scores.scores.iter().map(|score| score.tokens).sum();
-            app.metrics
-                .scored(&rewards, tokens, scores.timings.inference);
+            app.metrics.scored(&rewards, scores.hits);
             Ok(scores)
         }
         Err(failure) => {

@@ -72,7 +72,7 @@ fn real() -> Router {
         max_concurrent_requests: 64,
     };
     app(
-        LocalScorer::start(model, settings).unwrap(),
+        LocalScorer::start(model, settings, None, Arc::new(Metrics::new())).unwrap(),
         Some("scale=1,shift=0"),
     )
     .0

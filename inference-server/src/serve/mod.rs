@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 /// # Errors
 /// When the model cannot be served, or the address not listened on.
 pub(crate) fn run(args: Serve) -> anyhow::Result<()> {
-    logging::start(&args.log, args.log_format)?;
+    logging::start(&args.log, args.log_format, args.log_file.as_deref())?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
@@ -114,6 +114,8 @@ fn app(args: &Serve, model: Model, lifecycle: Arc<Lifecycle>) -> anyhow::Result<
             max_batch_tokens: args.max_batch_tokens,
             max_concurrent_requests: args.max_concurrent_requests,
         },
+        None,
+        metrics.clone(),
     )?;
     Ok(App {
         scorer,
