@@ -1,20 +1,23 @@
 //! `score`: JSON lines in, the same lines with their scores out.
 //!
-//! Invariants: one line out for each line in, in their order; fields that are not ours are kept; a
-//! line that cannot be scored gets an `error` and the run goes on.
+//! Invariants: one line out for each line in that is not blank, in their order; fields that are not
+//! ours are kept; a line that cannot be scored gets an `error` and the run goes on; an interrupted
+//! run is continued, not repeated.
+
+mod resume;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, bail, ensure};
 use inference_api::Limits;
 use inference_api::native::PredictRequest;
 use inference_models::{EncodeOptions, Model, Packed};
 use inference_scoring::text_input;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::progress;
 use crate::args::Score;
 
 /// Lines that are scored together.
@@ -33,25 +36,27 @@ pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
     let model = inference_models::load(&args.model.model, &args.model.options())
         .map_err(|error| anyhow::anyhow!("{}: {error}", error.reason))?;
     let labels = model.facts.labels.len();
-    anyhow::ensure!(
+    ensure!(
         args.label < labels,
         "--label {}: the model has {labels} labels",
         args.label
     );
-    let input = reader(&args.input)?;
-    let mut output = writer(&args.output)?;
-    let progress = progress();
-    let (mut bad, mut chunk) = (0_usize, Vec::new());
-    for line in input.lines() {
-        chunk.push(line.with_context(|| format!("{} cannot be read", args.input.display()))?);
-        if chunk.len() == CHUNK {
-            bad += score(&model, args, &chunk, &mut output)?;
-            progress.inc(chunk.len() as u64);
-            chunk.clear();
+    let (input, size) = reader(&args.input)?;
+    let progress = progress::bytes("scoring", size);
+    let mut lines = BufReader::new(progress.wrap_read(input))
+        .lines()
+        .map(|line| line.with_context(|| format!("{} cannot be read", args.input.display())))
+        .filter(|line| !matches!(line, Ok(line) if line.trim().is_empty()));
+    let (mut output, mut bad) = writer(args, &model, &mut lines)?;
+    loop {
+        let chunk: Vec<String> = lines.by_ref().take(CHUNK).collect::<anyhow::Result<_>>()?;
+        if chunk.is_empty() {
+            break;
         }
+        bad += score(&model, args, &chunk, &mut output)?;
+        // What is done is not done again after a crash.
+        output.flush().context("the output cannot be written")?;
     }
-    bad += score(&model, args, &chunk, &mut output)?;
-    output.flush().context("the output cannot be written")?;
     progress.finish_and_clear();
     if bad > 0 {
         bail!("{bad} lines could not be scored: look for \"error\" in the output");
@@ -59,31 +64,55 @@ pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reader(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    let source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(File::open(path).with_context(|| format!("--input {}", path.display()))?)
-    };
-    Ok(Box::new(BufReader::new(source)))
-}
-
-fn writer(path: &Path) -> anyhow::Result<BufWriter<Box<dyn Write>>> {
-    let target: Box<dyn Write> = if path == Path::new("-") {
-        Box::new(std::io::stdout())
-    } else {
-        Box::new(File::create(path).with_context(|| format!("--output {}", path.display()))?)
-    };
-    Ok(BufWriter::new(target))
-}
-
-fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// The input, and its bytes where they are known.
+fn reader(path: &Path) -> anyhow::Result<(Box<dyn Read>, Option<u64>)> {
+    if path == Path::new("-") {
+        return Ok((Box::new(std::io::stdin()), None));
     }
-    let style = ProgressStyle::with_template("{pos} lines, {per_sec}, {elapsed}");
-    ProgressBar::new_spinner()
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    let file = File::open(path).with_context(|| format!("--input {}", path.display()))?;
+    let size = file.metadata().map(|metadata| metadata.len()).ok();
+    Ok((Box::new(file), size))
+}
+
+/// The output, and how many of its lines have an error. What an interrupted run has done already is
+/// taken from `lines`.
+fn writer(
+    args: &Score,
+    model: &Model,
+    lines: &mut impl Iterator<Item = anyhow::Result<String>>,
+) -> anyhow::Result<(BufWriter<Box<dyn Write>>, usize)> {
+    if args.output == Path::new("-") {
+        return Ok((BufWriter::new(Box::new(std::io::stdout())), 0));
+    }
+    let done = resume::open(&args.output, &settings(args, model))?;
+    let mut input = None;
+    for _ in 0..done.lines {
+        input = lines.next().transpose()?;
+    }
+    if let Some(last) = &done.last {
+        let same = input.is_some_and(|input| resume::made_of(last, &input, &args.field));
+        ensure!(
+            same,
+            "--output {} was made of another input: its line {} is not that of {}; remove it, or choose another name",
+            args.output.display(),
+            done.lines,
+            args.input.display()
+        );
+        tracing::debug!(lines = done.lines, "going on");
+    }
+    Ok((BufWriter::new(Box::new(done.file)), done.errors))
+}
+
+/// What the scores depend on.
+fn settings(args: &Score, model: &Model) -> Value {
+    json!({
+        "digest": model.facts.digest.as_str(),
+        "dtype": args.model.dtype_name(),
+        "max_tokens": model.tokenizer.max_tokens(),
+        "truncation": args.model.truncation_name(),
+        "label": args.label,
+        "score_field": args.field,
+    })
 }
 
 /// Scores a chunk; answers how many lines could not be.
@@ -95,7 +124,7 @@ fn score(
 ) -> anyhow::Result<usize> {
     let mut batch = Packed::default();
     let mut rows = Vec::new();
-    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+    for line in lines {
         let (fields, encoded) = read(model, line);
         if let Ok(encoded) = &encoded {
             batch.push(&encoded.ids, &encoded.type_ids);
