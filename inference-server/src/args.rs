@@ -40,9 +40,9 @@ pub(crate) struct ModelArgs {
     /// Tokens that an input is cut to [default: what the model can take].
     #[arg(long, env = "REWARD_MAX_TOKENS")]
     pub(crate) max_tokens: Option<usize>,
-    /// Which side of a long input is cut.
-    #[arg(long, env = "REWARD_TRUNCATION", default_value = "right")]
-    pub(crate) truncation: Side,
+    /// Which side of a long input is cut [default: the end of texts, the beginning of chats].
+    #[arg(long, env = "REWARD_TRUNCATION")]
+    pub(crate) truncation: Option<Side>,
     /// Number format of the weights.
     #[arg(long, env = "REWARD_DTYPE", default_value = "auto")]
     pub(crate) dtype: Dtype,
@@ -59,12 +59,13 @@ impl ModelArgs {
         LoadOptions {
             digest: self.digest.clone(),
             max_tokens: self.max_tokens,
-            truncation: match self.truncation {
+            truncation: self.truncation.map(|side| match side {
                 Side::Left => Truncation::Left,
                 Side::Right => Truncation::Right,
                 Side::Reject => Truncation::Reject,
-            },
+            }),
             threads: self.threads,
+            ..LoadOptions::default()
         }
     }
 }

@@ -7,17 +7,35 @@
 
 use std::path::{Path, PathBuf};
 
-use inference_models::{EncodeOptions, LoadOptions, Model, Packed, TextInput, load};
+use inference_models::{ChatMessage, EncodeOptions, LoadOptions, Model, Packed, TextInput, load};
 use serde::Deserialize;
 
 const TOLERANCE: f32 = 1e-4;
 
 #[derive(Deserialize)]
 struct Expected {
+    #[serde(default)]
     text: String,
     text_pair: Option<String>,
-    score: f32,
+    messages: Option<Vec<Message>>,
+    score: Option<f32>,
+    /// All logits, where there are several.
+    scores: Option<Vec<f32>>,
     tokens: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+impl Expected {
+    fn logits(&self) -> Vec<f32> {
+        self.scores
+            .clone()
+            .unwrap_or_else(|| vec![self.score.unwrap()])
+    }
 }
 
 fn here(path: &str) -> PathBuf {
@@ -48,13 +66,22 @@ fn expected(folder: &Path) -> Vec<Expected> {
 }
 
 fn input(line: &Expected) -> TextInput {
-    match &line.text_pair {
-        Some(pair) => TextInput::Pair(line.text.clone(), pair.clone()),
-        None => TextInput::Text(line.text.clone()),
+    match (&line.messages, &line.text_pair) {
+        (Some(messages), _) => TextInput::Messages(
+            messages
+                .iter()
+                .map(|message| ChatMessage {
+                    role: message.role.clone(),
+                    content: message.content.clone(),
+                })
+                .collect(),
+        ),
+        (None, Some(pair)) => TextInput::Pair(line.text.clone(), pair.clone()),
+        (None, None) => TextInput::Text(line.text.clone()),
     }
 }
 
-fn scores(model: &Model, inputs: &[TextInput]) -> Vec<f32> {
+fn logits(model: &Model, inputs: &[TextInput]) -> Vec<Vec<f32>> {
     let mut batch = Packed::default();
     for input in inputs {
         let encoded = model
@@ -63,22 +90,20 @@ fn scores(model: &Model, inputs: &[TextInput]) -> Vec<f32> {
             .unwrap();
         batch.push(&encoded.ids, &encoded.type_ids);
     }
-    model
-        .engine
-        .forward(&batch)
-        .unwrap()
-        .into_iter()
-        .map(|logits| logits[0])
-        .collect()
+    model.engine.forward(&batch).unwrap()
 }
 
 fn largest_difference(model: &Model, lines: &[Expected]) -> f32 {
     let inputs: Vec<_> = lines.iter().map(input).collect();
-    let differences = scores(model, &inputs)
-        .into_iter()
-        .zip(lines)
-        .map(|(s, l)| (s - l.score).abs());
-    differences.fold(0.0, f32::max)
+    let mut largest = 0f32;
+    for (found, line) in logits(model, &inputs).iter().zip(lines) {
+        let wanted = line.logits();
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(wanted) {
+            largest = largest.max((found - wanted).abs());
+        }
+    }
+    largest
 }
 
 #[test]
@@ -100,29 +125,57 @@ fn the_demo_models_score_as_transformers_does() {
     }
 }
 
-#[test]
-fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
-    let folder = here("tests/fixtures/parity/bert");
+/// Folders of models with references, below `tests/fixtures`.
+fn references(folder: &str) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = std::fs::read_dir(here("tests/fixtures").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders
+}
+
+fn limit(folder: &Path) -> Option<usize> {
     let limits = std::fs::read_to_string(folder.join("LIMITS.json")).unwrap();
     let limits: serde_json::Value = serde_json::from_str(&limits).unwrap();
     let max = limits["max_tokens_used_for_reference"].as_u64().unwrap();
-    let model = open(&folder, usize::try_from(max).ok(), 1);
-    let lines = expected(&folder);
-    for line in &lines {
-        let encoded = model
-            .tokenizer
-            .encode(&input(line), EncodeOptions::default())
-            .unwrap();
-        if let Some(tokens) = line.tokens {
-            assert_eq!(encoded.ids.len(), tokens, "{:?}", line.text);
+    usize::try_from(max).ok()
+}
+
+/// Tokens and scores of all lines of all models of the folder.
+fn check(folder: &str) -> usize {
+    let folders = references(folder);
+    for folder in &folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let model = open(folder, limit(folder), 1);
+        let lines = expected(folder);
+        for line in &lines {
+            let encoded = model
+                .tokenizer
+                .encode(&input(line), EncodeOptions::default());
+            if let Some(tokens) = line.tokens {
+                assert_eq!(
+                    encoded.unwrap().ids.len(),
+                    tokens,
+                    "{name}: {:?}",
+                    line.text
+                );
+            }
         }
+        let largest = largest_difference(&model, &lines);
+        println!(
+            "{name}: {} lines, largest difference {largest:e}",
+            lines.len()
+        );
+        assert!(largest <= TOLERANCE, "{name}: {largest}");
     }
-    let largest = largest_difference(&model, &lines);
-    println!(
-        "bert: {} lines, largest difference {largest:e}",
-        lines.len()
-    );
-    assert!(largest <= TOLERANCE, "{largest}");
+    folders.len()
+}
+
+#[test]
+fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
+    assert_eq!(check("parity"), 12);
 }
 
 #[test]
@@ -135,13 +188,13 @@ fn a_score_is_the_same_bits_alone_and_in_any_batch_on_any_number_of_threads() {
     let model = open(&folder, None, 1);
     let alone: Vec<u32> = inputs
         .iter()
-        .map(|input| scores(&model, std::slice::from_ref(input))[0].to_bits())
+        .map(|input| logits(&model, std::slice::from_ref(input))[0][0].to_bits())
         .collect();
     for threads in [1, 2] {
         let model = open(&folder, None, threads);
         for size in [2, 3, 17, 64, 102] {
-            let batched = inputs.chunks(size).flat_map(|chunk| scores(&model, chunk));
-            let bits: Vec<u32> = batched.map(f32::to_bits).collect();
+            let batched = inputs.chunks(size).flat_map(|chunk| logits(&model, chunk));
+            let bits: Vec<u32> = batched.map(|logits| logits[0].to_bits()).collect();
             assert_eq!(bits, alone, "in batches of {size} on {threads} threads");
         }
     }

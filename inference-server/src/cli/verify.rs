@@ -45,6 +45,7 @@ impl Document {
             architecture,
             labels,
             load_seconds,
+            ..
         } = model.facts.clone();
         let labels = labels
             .into_iter()
