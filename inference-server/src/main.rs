@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Score(score) => cli::score::run(&score),
         Command::Verify(verify) => cli::verify::run(&verify),
         Command::Health(health) => cli::health::run(&health),
+        Command::Openapi => http::openapi::print(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

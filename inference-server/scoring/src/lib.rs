@@ -5,6 +5,7 @@
 //! whatever waits is bounded.
 
 pub mod calibration;
+pub mod evaluation;
 mod local;
 pub mod scheduler;
 
