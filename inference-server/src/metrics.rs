@@ -168,13 +168,16 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
+    /// A request was answered; its time says nothing where the answer was remembered.
+    pub(crate) fn answered(&self, endpoint: &'static str, status: u16, took: Option<Duration>) {
         self.requests
             .get_or_create(&Request { endpoint, status })
             .inc();
-        self.durations
-            .get_or_create(&Endpoint { endpoint })
-            .observe(took.as_secs_f64());
+        if let Some(took) = took {
+            self.durations
+                .get_or_create(&Endpoint { endpoint })
+                .observe(took.as_secs_f64());
+        }
     }
 
     /// Scores that were answered, `hits` of them from the cache.

@@ -2,14 +2,47 @@
 
 use std::str::FromStr;
 
-/// Scale and shift of a sigmoid over raw scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
+use serde::{Deserialize, Serialize};
+
+/// Scale and shift of a sigmoid over raw scores. The scale is above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Values")]
 pub struct Calibration {
     scale: f64,
     shift: f64,
 }
 
+/// What a file of `evaluate --calibrate` holds.
+#[derive(Deserialize)]
+struct Values {
+    scale: f64,
+    shift: f64,
+}
+
+impl TryFrom<Values> for Calibration {
+    type Error = &'static str;
+
+    fn try_from(values: Values) -> Result<Self, Self::Error> {
+        Self::new(values.scale, values.shift).ok_or("scale must be above 0, and both be finite")
+    }
+}
+
 impl Calibration {
+    /// `None` unless the scale is above 0 and both are finite.
+    pub fn new(scale: f64, shift: f64) -> Option<Self> {
+        (scale > 0.0 && scale.is_finite() && shift.is_finite()).then_some(Self { scale, shift })
+    }
+
+    /// How steep the sigmoid is.
+    pub const fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The score of a coin toss.
+    pub const fn shift(&self) -> f64 {
+        self.shift
+    }
+
     /// The probability that a text of this score is on the good side.
     pub fn probability(&self, score: f32) -> f64 {
         1.0 / (1.0 + (-self.scale * (f64::from(score) - self.shift)).exp())
@@ -37,17 +70,10 @@ impl FromStr for Calibration {
                 "shift" => &mut shift,
                 _ => return Err(wrong()),
             };
-            *slot = Some(value).filter(|value| value.is_finite());
+            *slot = Some(value);
         }
-        let calibration = Self {
-            scale: scale.ok_or_else(wrong)?,
-            shift: shift.ok_or_else(wrong)?,
-        };
-        if calibration.scale > 0.0 {
-            Ok(calibration)
-        } else {
-            Err(wrong())
-        }
+        let (scale, shift) = (scale.ok_or_else(wrong)?, shift.ok_or_else(wrong)?);
+        Self::new(scale, shift).ok_or_else(wrong)
     }
 }
 
@@ -81,6 +107,20 @@ mod tests {
                     .contains("scale=1.5"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_file_holds_the_same_numbers() {
+        let inline: Calibration = "scale=2,shift=-0.5".parse().unwrap();
+        let text = serde_json::to_string(&inline).unwrap();
+        assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), inline);
+        for text in [
+            "{}",
+            r#"{"scale":0,"shift":0}"#,
+            r#"{"scale":"1","shift":0}"#,
+        ] {
+            assert!(serde_json::from_str::<Calibration>(text).is_err(), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod calibration;
+pub mod evaluation;
 mod local;
 mod queue;
 pub mod scheduler;
@@ -57,8 +58,10 @@ pub struct Timings {
     pub tokenise: Duration,
     /// Waiting for room and for the engine.
     pub queue: Duration,
-    /// The forward pass of its batch.
+    /// The forward passes of its batches.
     pub inference: Duration,
+    /// Whether all scores were remembered, so that the times say nothing of the model.
+    pub cached: bool,
 }
 
 /// Why there is no score.

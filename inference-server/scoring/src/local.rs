@@ -204,6 +204,7 @@ impl Scorer for LocalScorer {
         if logits.iter().flatten().any(|value| !value.is_finite()) {
             return Err(ScoreError::NotFinite);
         }
+        let cached = hits == logits.len();
         let score = |(logits, (tokens, truncated))| Score {
             logits,
             tokens,
@@ -216,6 +217,7 @@ impl Scorer for LocalScorer {
                 tokenise: tokenised - admitted,
                 queue: (admitted - arrived) + waited,
                 inference,
+                cached,
             },
         })
     }

@@ -1,50 +1,76 @@
 //! From a body to a value, in the order of checks: size, type, JSON, meaning.
 
-use axum::body::Body;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use inference_api::Problem;
-use serde::de::DeserializeOwned;
+use inference_scoring::Scorer;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-/// Reads a JSON body of at most `limit` bytes.
-///
-/// # Errors
-/// 413, 415, 400 or 422, in this order.
-pub(super) async fn json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-) -> Result<T, Problem> {
-    let too_large = || {
-        Problem::too_large(format!(
-            "the body has more than {limit} bytes: send several requests, or raise --max-body-bytes"
-        ))
-    };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    if announced
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| length > limit as u64)
-    {
-        return Err(too_large());
+use super::App;
+use super::error::Failure;
+
+/// The bytes of a JSON body, decompressed and within the limit.
+pub(super) struct Payload(Bytes);
+
+impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<App<S>>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let settings = &app.settings;
+        require_json(&parts.headers)?;
+        let read = read(body, settings.max_body_bytes);
+        // A body that trickles in would hold its connection for ever.
+        let bytes = tokio::time::timeout(settings.timeout, read)
+            .await
+            .map_err(|_| Problem::request_timeout("the body came too slowly: send it again"))??;
+        Ok(Self(bytes))
     }
-    require_json(headers)?;
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+}
+
+impl Payload {
+    /// The value that the body holds.
+    ///
+    /// # Errors
+    /// 400 or 422.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|error| match error.classify() {
+            Category::Data => Problem::unprocessable(format!("the body does not fit: {error}")),
+            Category::Syntax | Category::Eof | Category::Io => {
+                Problem::bad_request(format!("the body is not JSON: {error}"))
+            }
+        })
+    }
+
+    /// Whether the body is an object with this member: it shows whose dialect it is in.
+    pub(super) fn has(&self, member: &str) -> bool {
+        let object: Result<BTreeMap<Cow<'_, str>, IgnoredAny>, _> = serde_json::from_slice(&self.0);
+        object.is_ok_and(|object| object.contains_key(member))
+    }
+}
+
+pub(super) fn too_large(limit: usize) -> Problem {
+    Problem::too_large(format!(
+        "the body has more than {limit} bytes, decompressed: send several requests, or raise --max-body-bytes"
+    ))
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
         let mut source: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = source {
             if error.to_string().contains("length limit exceeded") {
-                return too_large();
+                return too_large(limit);
             }
             source = error.source();
         }
-        Problem::bad_request("the body ended early")
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-        Category::Data => Problem::unprocessable(format!("the body does not fit: {error}")),
-        Category::Syntax | Category::Eof | Category::Io => {
-            Problem::bad_request(format!("the body is not JSON: {error}"))
-        }
+        Problem::bad_request("the body ended early, or is not compressed as it says")
     })
 }
 

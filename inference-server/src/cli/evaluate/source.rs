@@ -50,8 +50,12 @@ impl Source {
         if let Some(url) = &args.source.url {
             return Self::server(url, args);
         }
-        let model = args.model_args()?;
-        let loaded = inference_models::load(&model.model, &model.options())
+        let folder = args
+            .source
+            .model
+            .as_ref()
+            .context("name a source: --model DIR or --url URL")?;
+        let loaded = inference_models::load(folder, &args.options.load())
             .map_err(|error| anyhow!("{}: {error}", error.reason))?;
         let labels = loaded.facts.labels.len();
         if args.label >= labels {

@@ -33,7 +33,7 @@ const UNLIMITED: Limits = Limits {
 /// # Errors
 /// When a file or the model cannot be read, or at the end when a line could not be scored.
 pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
-    let model = inference_models::load(&args.model.model, &args.model.options())
+    let model = inference_models::load(&args.model.model, &args.model.how.load())
         .map_err(|error| anyhow::anyhow!("{}: {error}", error.reason))?;
     let labels = model.facts.labels.len();
     ensure!(
@@ -107,9 +107,11 @@ fn writer(
 fn settings(args: &Score, model: &Model) -> Value {
     json!({
         "digest": model.facts.digest.as_str(),
-        "dtype": args.model.dtype_name(),
+        "dtype": model.facts.dtype.as_str(),
         "max_tokens": model.tokenizer.max_tokens(),
-        "truncation": args.model.truncation_name(),
+        "truncation": format!("{:?}", args.model.how.load().truncation),
+        "prompt_template": args.model.how.prompt_template,
+        "special_date": model.facts.special_date,
         "label": args.label,
         "score_field": args.field,
     })

@@ -1,110 +1,8 @@
-//! The API over a real model, without sockets; and over a scorer that fails as told.
+//! The native routes, health and metrics.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
-use inference_api::Limits;
-use inference_models::LoadOptions;
-use inference_scoring::{
-    LocalScorer, ScoreError, ScoreRequest, Scorer, Scores, Settings as ScorerSettings,
-};
-use serde_json::{Value, json};
-use tower::ServiceExt;
+use serde_json::json;
 
 use super::*;
-
-/// A scorer that answers nothing but an error.
-struct Failing(ScoreError);
-
-impl Scorer for Failing {
-    async fn score(&self, _: ScoreRequest) -> Result<Scores, ScoreError> {
-        Err(self.0.clone())
-    }
-}
-
-fn app<S: Scorer>(scorer: S, calibration: Option<&str>) -> (Router, Arc<Lifecycle>) {
-    let lifecycle = Arc::new(Lifecycle::default());
-    let metrics = Arc::new(Metrics::new());
-    metrics.loaded("v", 0.1);
-    let app = App {
-        scorer,
-        model: ModelInfo {
-            version: "v".to_owned(),
-            digest: "sha256:d".to_owned(),
-            architecture: "BertForSequenceClassification".to_owned(),
-            labels: vec!["LABEL_0".to_owned()],
-            parameters: 1,
-            dtype: "f32",
-            device: "cpu",
-            max_tokens: 256,
-        },
-        settings: Settings {
-            limits: Limits {
-                max_characters: 1_000,
-                max_batch: 4,
-            },
-            max_body_bytes: 20_000,
-            timeout: Duration::from_secs(30),
-            label: 0,
-            activation: Activation::None,
-            calibration: calibration.map(|text| text.parse().unwrap()),
-        },
-        metrics,
-        lifecycle: lifecycle.clone(),
-    };
-    (router(Arc::new(app)), lifecycle)
-}
-
-fn real() -> Router {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v2");
-    let options = LoadOptions {
-        threads: 1,
-        ..LoadOptions::default()
-    };
-    let model = Arc::new(inference_models::load(&folder, &options).unwrap());
-    let settings = ScorerSettings {
-        max_batch_tokens: 16_384,
-        max_concurrent_requests: 64,
-    };
-    app(
-        LocalScorer::start(model, settings, None, Arc::new(Metrics::new())).unwrap(),
-        Some("scale=1,shift=0"),
-    )
-    .0
-}
-
-fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .body(body.into())
-        .unwrap()
-}
-
-async fn json_of(response: Response<Body>) -> Value {
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-        .await
-        .unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
-
-async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status();
-    assert!(response.headers().contains_key("x-request-id"));
-    assert_eq!(response.headers()["x-model-version"], "v");
-    if status.is_client_error() || status.is_server_error() {
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
-    }
-    (status, json_of(response).await)
-}
 
 #[tokio::test]
 async fn a_prediction_has_the_shape_of_the_contract() {
@@ -235,8 +133,7 @@ async fn each_bad_request_has_its_status_and_says_what_to_do() {
 #[tokio::test]
 async fn a_wrong_method_or_content_type_is_refused() {
     let router = app(Failing(ScoreError::Engine), None).0;
-    let get = Request::get("/predict").body(Body::empty()).unwrap();
-    let response = router.clone().oneshot(get).await.unwrap();
+    let response = router.clone().oneshot(get("/predict")).await.unwrap();
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["allow"], "POST");
     let text = Request::post("/predict")
@@ -299,7 +196,6 @@ async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
 #[tokio::test]
 async fn a_server_that_leaves_is_alive_not_ready_and_asks_connections_to_close() {
     let (router, lifecycle) = app(Failing(ScoreError::Engine), None);
-    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(ask(&router, get("/health/ready")).await.0, 200);
     lifecycle.leave();
     assert_eq!(ask(&router, get("/health/ready")).await.0, 503);
@@ -310,18 +206,11 @@ async fn a_server_that_leaves_is_alive_not_ready_and_asks_connections_to_close()
 
 #[tokio::test]
 async fn without_calibration_there_is_no_confidence() {
-    let (_, info) = ask(
-        &real(),
-        Request::get("/model/info").body(Body::empty()).unwrap(),
-    )
-    .await;
+    let (_, info) = ask(&real(), get("/model/info")).await;
     assert_eq!(info["calibrated"], true);
+    assert_eq!(info["calibration"]["scale"], 1.0);
     let (router, _) = app(Failing(ScoreError::Engine), None);
-    let (_, info) = ask(
-        &router,
-        Request::get("/model/info").body(Body::empty()).unwrap(),
-    )
-    .await;
+    let (_, info) = ask(&router, get("/model/info")).await;
     assert_eq!(info["calibrated"], false);
 }
 
@@ -330,12 +219,8 @@ async fn the_metrics_have_the_names_of_the_contract() {
     let router = real();
     ask(&router, post("/predict", r#"{"text":"a"}"#)).await;
     ask(&router, post("/predict", "{")).await;
-    let get = Request::get("/metrics").body(Body::empty()).unwrap();
-    let response = router.oneshot(get).await.unwrap();
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-        .await
-        .unwrap();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let response = router.oneshot(get("/metrics")).await.unwrap();
+    let text = String::from_utf8(bytes_of(response).await).unwrap();
     for line in [
         r#"reward_model_requests_total{endpoint="/predict",status="200"} 1"#,
         r#"reward_model_requests_total{endpoint="/predict",status="400"} 1"#,
@@ -349,4 +234,44 @@ async fn the_metrics_have_the_names_of_the_contract() {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+}
+
+#[tokio::test]
+async fn several_labels_are_named_and_the_chosen_one_is_the_score() {
+    let mut app = app_of(served(Fake::default(), &["help", "harm"], None));
+    app.settings.label = 1;
+    let router = router(Arc::new(app));
+    let (_, answer) = say(&router, "/predict", json!({"text": "1 -2"})).await;
+    assert_eq!(answer["reward_score"], -2.0);
+    assert_eq!(answer["scores"], json!({"help": 1.0, "harm": -2.0}));
+    let (_, answer) = say(&router, "/predict/batch", json!({"texts": ["1 -2", "3 4"]})).await;
+    assert_eq!(answer["reward_scores"], json!([-2.0, 4.0]));
+    assert_eq!(answer["scores"][1], json!({"help": 3.0, "harm": 4.0}));
+    let (router, _) = fake();
+    let (_, answer) = say(&router, "/predict", json!({"text": "1"})).await;
+    assert!(answer.get("scores").is_none());
+}
+
+#[tokio::test]
+async fn texts_are_scored_as_they_are_with_control_characters_and_html() {
+    let (router, fake) = fake();
+    let text = "<script>\u{0}\u{7}\u{1b}[0m</script>";
+    say(&router, "/predict", json!({"text": text})).await;
+    assert_eq!(fake.asked()[0].0, [Input::Text(text.to_owned())]);
+}
+
+#[tokio::test]
+async fn the_models_facts_are_told() {
+    let (router, _) = fake();
+    let (_, info) = ask(&router, get("/model/info")).await;
+    for (field, expected) in [
+        ("model_type", json!("BertForSequenceClassification")),
+        ("version", json!("v")),
+        ("digest", json!("sha256:d")),
+        ("trainable_parameters", json!(1)),
+        ("label", json!("LABEL_0")),
+    ] {
+        assert_eq!(info[field], expected, "{field}");
+    }
+    assert_eq!(info["limits"]["max_pairs"], 6);
 }
