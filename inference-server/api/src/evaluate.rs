@@ -84,7 +84,7 @@ impl EvaluateRequest {
         let pairs = match (self.pairs, self.texts, self.rejected) {
             (Some(pairs), None, None) if self.contexts.is_none() => pairs,
             (None, Some(texts), Some(rejected)) => zip(texts, self.contexts, rejected)?,
-            (Some(_), ..) | (None, ..) => {
+            (Some(_) | None, ..) => {
                 return Err(Problem::unprocessable(
                     "send either pairs, or both texts and rejected (with contexts where there are prompts)",
                 ));

@@ -239,7 +239,7 @@ pub struct Token {
 }
 
 /// Answer of `GET /info`.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = TeiInfo)]
 pub struct Info {
     /// The version that is served.
