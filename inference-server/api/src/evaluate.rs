@@ -13,6 +13,7 @@ use crate::{Limits, Problem};
 pub struct EvaluateRequest {
     /// Answers that were preferred, each with one that was not.
     #[serde(default)]
+    #[schema(min_items = 1)]
     pub pairs: Option<Vec<Pair>>,
     /// The preferred answers.
     #[serde(default)]

@@ -159,6 +159,7 @@ pub struct RerankRequest {
     /// The prompt.
     pub query: String,
     /// The answers to it.
+    #[schema(min_items = 1)]
     pub texts: Vec<String>,
     /// Whether the logits are answered as they are.
     #[serde(default)]

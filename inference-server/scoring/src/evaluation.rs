@@ -274,6 +274,11 @@ fn median(scores: impl Iterator<Item = f32>) -> Option<f64> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers of the tests are small"
+)]
 mod tests {
     use proptest::prelude::*;
 

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Asks a running server whether it is ready; exit code 1 if not.
     Health(Health),
-    /// Prints the API as an OpenAPI document.
+    /// Prints the API as an `OpenAPI` document.
     Openapi,
 }
 

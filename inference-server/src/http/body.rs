@@ -1,7 +1,7 @@
 //! From a body to a value, in the order of checks: size, type, JSON, meaning.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -9,7 +9,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use inference_api::Problem;
 use inference_scoring::Scorer;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::App;
@@ -50,8 +51,33 @@ impl Payload {
 
     /// Whether the body is an object with this member: it shows whose dialect it is in.
     pub(super) fn has(&self, member: &str) -> bool {
-        let object: Result<BTreeMap<Cow<'_, str>, IgnoredAny>, _> = serde_json::from_slice(&self.0);
-        object.is_ok_and(|object| object.contains_key(member))
+        let object: Result<Members<'_>, _> = serde_json::from_slice(&self.0);
+        object.is_ok_and(|Members(names)| names.iter().any(|name| name == member))
+    }
+}
+
+/// The names of an object's members, whose values are skipped.
+struct Members<'a>(Vec<Cow<'a, str>>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Vec<Cow<'de, str>>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<Cow<'de, str>, _>()? {
+                    names.push(name);
+                }
+                Ok(names)
+            }
+        }
+        deserializer.deserialize_map(Names).map(Self)
     }
 }
 

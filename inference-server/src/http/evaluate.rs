@@ -25,7 +25,7 @@ pub(super) async fn evaluate<S: Scorer>(
         .await
         .map_err(Failure::of_pair)?;
     let (chosen, rejected) = split(&scores.scores);
-    let scored: Vec<ScoredPair> = pairs
+    let margins: Vec<ScoredPair> = pairs
         .into_iter()
         .zip(chosen.iter().zip(&rejected))
         .map(|(pair, (chosen, rejected))| ScoredPair {
@@ -35,7 +35,7 @@ pub(super) async fn evaluate<S: Scorer>(
             category: pair.category,
         })
         .collect();
-    let found = judge(&scored, call.served.model.calibration);
+    let found = judge(&margins, call.served.model.calibration);
     let rewards = |scores: &[&Score]| scores.iter().map(|score| call.reward(score)).collect();
     let answer = EvaluateResponse {
         pairs: found.all.pairs(),

@@ -1,4 +1,4 @@
-//! The API as an OpenAPI 3.1 document.
+//! The API as an `OpenAPI` 3.1 document.
 //!
 //! Owns which route takes and answers which type, and every status that it may answer with.
 //! Invariant: the document and the router know the same routes.
@@ -112,26 +112,29 @@ impl Document {
             });
             responses.insert(status.to_string(), bad);
         }
-        let mut value = json!({
-            "tags": [operation.tag],
-            "summary": operation.summary,
-            "operationId": identifier(operation.method, operation.path),
-            "responses": responses,
-        });
+        let access = routes::find(Some(operation.path)).map_or(Access::Open, |route| route.access);
+        let mut value = Map::from_iter([
+            ("tags".to_owned(), json!([operation.tag])),
+            ("summary".to_owned(), json!(operation.summary)),
+            (
+                "operationId".to_owned(),
+                json!(identifier(operation.method, operation.path)),
+            ),
+            ("security".to_owned(), security(access)),
+            ("responses".to_owned(), responses.into()),
+        ]);
         if let Some(schema) = operation.body {
-            value["requestBody"] =
+            let body =
                 json!({"required": true, "content": {"application/json": {"schema": schema}}});
+            value.insert("requestBody".to_owned(), body);
         }
         if let Some(parameters) = parameters(operation.path) {
-            value["parameters"] = parameters;
+            value.insert("parameters".to_owned(), parameters);
         }
-        let access = routes::find(Some(operation.path)).map_or(Access::Open, |route| route.access);
-        value["security"] = match access {
-            Access::Open => json!([]),
-            Access::Any | Access::Scope(_) => json!([{}, {"bearer": []}, {"apiKey": []}]),
-        };
-        let item = self.paths.entry(operation.path).or_insert(json!({}));
-        item[operation.method] = value;
+        let methods = self.paths.entry(operation.path);
+        if let Value::Object(methods) = methods.or_insert_with(|| json!({})) {
+            methods.insert(operation.method.to_owned(), value.into());
+        }
     }
 
     fn post(&mut self, tag: &str, path: &str, summary: &str, body: Value, answer: Value) {
@@ -324,6 +327,13 @@ impl Document {
             answer: (200, answer),
             problems: &[401, 403, 404, 409, 422, 500, 503],
         });
+    }
+}
+
+fn security(access: Access) -> Value {
+    match access {
+        Access::Open => json!([]),
+        Access::Any | Access::Scope(_) => json!([{}, {"bearer": []}, {"apiKey": []}]),
     }
 }
 
