@@ -1,9 +1,5 @@
 //! The program itself: started, asked over sockets, told to leave.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod wire;
 

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod dialects;
+mod document;
 mod evaluate;
 mod layers;
 mod native;
