@@ -57,10 +57,7 @@ fn input(line: &Expected) -> TextInput {
 fn scores(model: &Model, inputs: &[TextInput]) -> Vec<f32> {
     let mut batch = Packed::default();
     for input in inputs {
-        let encoded = model
-            .tokenizer
-            .encode(input, EncodeOptions::default())
-            .unwrap();
+        let encoded = model.tokenizer.encode(input, EncodeOptions::default()).unwrap();
         batch.push(&encoded.ids, &encoded.type_ids);
     }
     model
@@ -109,10 +106,7 @@ fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
     let model = open(&folder, usize::try_from(max).ok(), 1);
     let lines = expected(&folder);
     for line in &lines {
-        let encoded = model
-            .tokenizer
-            .encode(&input(line), EncodeOptions::default())
-            .unwrap();
+        let encoded = model.tokenizer.encode(&input(line), EncodeOptions::default()).unwrap();
         if let Some(tokens) = line.tokens {
             assert_eq!(encoded.ids.len(), tokens, "{:?}", line.text);
         }
