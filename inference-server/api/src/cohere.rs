@@ -17,6 +17,7 @@ pub struct RerankRequest {
     /// The prompt.
     pub query: String,
     /// The answers to it.
+    #[schema(min_items = 1)]
     pub documents: Vec<Document>,
     /// How many are answered; all by default, and for 0 (vLLM's default).
     #[serde(default)]

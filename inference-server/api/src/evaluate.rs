@@ -13,6 +13,7 @@ use crate::{Limits, Problem};
 pub struct EvaluateRequest {
     /// Answers that were preferred, each with one that was not.
     #[serde(default)]
+    #[schema(min_items = 1)]
     pub pairs: Option<Vec<Pair>>,
     /// The preferred answers.
     #[serde(default)]
@@ -84,7 +85,7 @@ impl EvaluateRequest {
         let pairs = match (self.pairs, self.texts, self.rejected) {
             (Some(pairs), None, None) if self.contexts.is_none() => pairs,
             (None, Some(texts), Some(rejected)) => zip(texts, self.contexts, rejected)?,
-            (Some(_), ..) | (None, ..) => {
+            (Some(_) | None, ..) => {
                 return Err(Problem::unprocessable(
                     "send either pairs, or both texts and rejected (with contexts where there are prompts)",
                 ));

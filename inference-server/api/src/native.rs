@@ -37,6 +37,7 @@ pub struct PredictRequest {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct BatchRequest {
     /// The texts, or the answers.
+    #[schema(min_items = 1)]
     pub texts: Vec<String>,
     /// Their prompts; null for those that have none.
     #[serde(default)]

@@ -159,6 +159,7 @@ pub struct RerankRequest {
     /// The prompt.
     pub query: String,
     /// The answers to it.
+    #[schema(min_items = 1)]
     pub texts: Vec<String>,
     /// Whether the logits are answered as they are.
     #[serde(default)]
@@ -239,7 +240,7 @@ pub struct Token {
 }
 
 /// Answer of `GET /info`.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = TeiInfo)]
 pub struct Info {
     /// The version that is served.

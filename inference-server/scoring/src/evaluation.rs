@@ -1,6 +1,6 @@
 //! How good a model's preferences are: pure functions from the scores of pairs.
 //!
-//! Owns accuracy and its interval, calibration and its error. It must not know where scores come
+//! Owns accuracy and its interval, and the error of a calibration. It must not know where scores come
 //! from. Invariant: what is undefined is `None`, never NaN.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,6 @@ use crate::Calibration;
 const Z: f64 = 1.959_963_984_540_054;
 /// Bins of the calibration error.
 const BINS: usize = 15;
-/// Weight of the prior that keeps the scale of separable data finite: as much as about one pair.
-const PRIOR: f64 = 1.0;
-/// More steps than Newton's method ever takes on a concave function of one variable.
-const NEWTON_STEPS: usize = 100;
 
 /// The scores of a preferred answer and of one that was not.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +26,7 @@ pub struct ScoredPair {
 }
 
 impl ScoredPair {
-    fn margin(&self) -> f64 {
+    pub(crate) fn margin(&self) -> f64 {
         f64::from(self.chosen) - f64::from(self.rejected)
     }
 }
@@ -115,7 +111,7 @@ impl Tally {
     }
 }
 
-fn ratio(part: f64, whole: f64) -> Option<f64> {
+pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| part / whole)
 }
 
@@ -145,7 +141,7 @@ pub fn evaluate(pairs: &[ScoredPair], calibration: Option<Calibration>) -> Evalu
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -195,133 +191,23 @@ fn calibration_error(pairs: &[ScoredPair], scale: f64) -> Option<f64> {
     ratio(gap, bins.iter().map(|bin| bin.weight).sum())
 }
 
-/// Why there is no calibration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FitError {
-    /// There is nothing to learn from.
-    #[error("all pairs tie, or there are none: calibrate with pairs that the model tells apart")]
-    NoMargins,
-    /// The best scale is not above 0.
-    #[error("the model prefers the rejected answers: it cannot be calibrated on these pairs")]
-    Reversed,
-}
-
-/// The calibration under which these pairs are most probable: `scale` maximises the regularised
-/// likelihood of the preferences, `shift` is the median of all scores.
-///
-/// # Errors
-/// See [`FitError`].
-pub fn fit(pairs: &[ScoredPair]) -> Result<Calibration, FitError> {
-    let finite = |pair: &&ScoredPair| pair.margin().is_finite();
-    let pairs: Vec<_> = pairs.iter().filter(finite).collect();
-    let weights: f64 = pairs.iter().map(|pair| pair.weight).sum();
-    let squares: f64 = pairs
-        .iter()
-        .map(|pair| pair.weight * pair.margin() * pair.margin())
-        .sum();
-    // In units of the typical margin the prior means the same for every model.
-    let unit = ratio(squares, weights)
-        .map(f64::sqrt)
-        .filter(|unit| *unit > 0.0)
-        .ok_or(FitError::NoMargins)?;
-    let terms: Vec<_> = pairs
-        .iter()
-        .map(|pair| (pair.weight, pair.margin() / unit))
-        .collect();
-    let scale = newton(&terms) / unit;
-    let shift = median(pairs.iter().flat_map(|pair| [pair.chosen, pair.rejected]));
-    Calibration::new(scale, shift.ok_or(FitError::NoMargins)?).ok_or(FitError::Reversed)
-}
-
-/// The maximum of `sum w log sigmoid(b u) - PRIOR / 2 b^2`, which is strictly concave in `b`.
-fn newton(terms: &[(f64, f64)]) -> f64 {
-    let objective = |b: f64| -> f64 {
-        let likelihood: f64 = terms.iter().map(|(w, u)| -w * softplus(-b * u)).sum();
-        likelihood - PRIOR / 2.0 * b * b
-    };
-    let mut b = 0.0;
-    for _ in 0..NEWTON_STEPS {
-        let (mut gradient, mut curvature) = (-PRIOR * b, PRIOR);
-        for (w, u) in terms {
-            let p = sigmoid(-b * u);
-            gradient += w * u * p;
-            curvature += w * u * u * p * (1.0 - p);
-        }
-        let mut step = gradient / curvature;
-        // Far from the maximum a full step may overshoot.
-        while objective(b + step) < objective(b) && step.abs() > f64::EPSILON {
-            step /= 2.0;
-        }
-        b += step;
-        if step.abs() <= 1e-12 * (1.0 + b.abs()) {
-            break;
-        }
-    }
-    b
-}
-
-/// `log(1 + exp(x))` without overflow.
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn median(scores: impl Iterator<Item = f32>) -> Option<f64> {
-    let mut scores: Vec<f64> = scores.map(f64::from).collect();
-    scores.sort_by(f64::total_cmp);
-    let upper = *scores.get(scores.len() / 2)?;
-    let lower = *scores.get((scores.len() - 1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
-
 #[cfg(test)]
-mod tests {
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the numbers of the tests are small"
+)]
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::calibration::tests::synthetic;
 
-    fn pair(chosen: f32, rejected: f32) -> ScoredPair {
+    pub(crate) fn pair(chosen: f32, rejected: f32) -> ScoredPair {
         ScoredPair {
             chosen,
             rejected,
             weight: 1.0,
             category: None,
-        }
-    }
-
-    /// Uniform numbers in (0, 1), the same in every run.
-    fn uniform(seed: u64) -> impl FnMut() -> f64 {
-        let mut state = seed;
-        move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 + 1e-18
-        }
-    }
-
-    /// Pairs whose better answer is preferred as often as a model of this scale says.
-    fn synthetic(scale: f64, shift: f64, count: usize) -> Vec<ScoredPair> {
-        let mut next = uniform(7);
-        (0..count)
-            .map(|_| {
-                let (a, b) = (shift + 4.0 * (next() - 0.5), shift + 4.0 * (next() - 0.5));
-                let preferred = next() < sigmoid(scale * (a - b));
-                let (chosen, rejected) = if preferred { (a, b) } else { (b, a) };
-                pair(chosen as f32, rejected as f32)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_known_scale_is_recovered_from_synthetic_pairs() {
-        for (scale, shift) in [(0.5, -3.0), (1.0, 0.0), (3.0, 10.0)] {
-            let found = fit(&synthetic(scale, shift, 20_000)).unwrap();
-            assert!(
-                (found.scale() / scale - 1.0).abs() < 0.05,
-                "{scale}: {found:?}"
-            );
-            assert!((found.shift() - shift).abs() < 0.1, "{shift}: {found:?}");
         }
     }
 
@@ -336,24 +222,6 @@ mod tests {
         };
         assert!(error(1.0) < 0.02, "{}", error(1.0));
         assert!(error(10.0) > 0.15, "{}", error(10.0));
-    }
-
-    #[test]
-    fn separable_pairs_keep_a_finite_scale_whatever_their_unit() {
-        for unit in [1e-6_f32, 1.0, 1e6] {
-            let pairs: Vec<_> = (1..=1_000).map(|i| pair(i as f32 * unit, 0.0)).collect();
-            let found = fit(&pairs).unwrap();
-            let scale = found.scale() * f64::from(unit);
-            assert!(scale.is_finite() && scale > 0.0 && scale < 1.0, "{found:?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_calibrated_is_said() {
-        assert_eq!(fit(&[]), Err(FitError::NoMargins));
-        assert_eq!(fit(&[pair(1.0, 1.0)]), Err(FitError::NoMargins));
-        assert_eq!(fit(&[pair(0.0, 1.0)]), Err(FitError::Reversed));
-        assert_eq!(fit(&[pair(f32::INFINITY, 0.0)]), Err(FitError::NoMargins));
     }
 
     #[test]
@@ -441,20 +309,6 @@ mod tests {
             prop_assert!(accuracy - 1e-9 <= upper && upper <= 1.0);
             for share in [found.brier.unwrap(), found.calibration_error.unwrap()] {
                 prop_assert!((0.0..=1.0 + 1e-9).contains(&share));
-            }
-        }
-
-        #[test]
-        fn the_fit_is_a_maximum(
-            scores in prop::collection::vec((-5.0_f32..5.0, -5.0_f32..5.0), 2..50),
-        ) {
-            let terms: Vec<_> = scores.iter().map(|(a, b)| (1.0, f64::from(a - b))).collect();
-            let best = newton(&terms);
-            let objective = |b: f64| -> f64 {
-                terms.iter().map(|(w, u)| -w * softplus(-b * u)).sum::<f64>() - PRIOR / 2.0 * b * b
-            };
-            for other in [best - 0.01, best + 0.01] {
-                prop_assert!(objective(other) < objective(best));
             }
         }
     }

@@ -129,6 +129,8 @@ impl EdgeArgs {
 mod tests {
     use super::*;
 
+    type Change<'a> = &'a dyn Fn(&mut EdgeArgs);
+
     #[test]
     fn flags_that_would_check_nothing_are_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -143,7 +145,7 @@ mod tests {
         };
         assert_eq!(with(&|_| ()), None);
         assert_eq!(with(&|a| a.jwt_secret_file = Some(long.clone())), None);
-        let refused: [(&dyn Fn(&mut EdgeArgs), &str); 5] = [
+        let refused: [(Change<'_>, &str); 5] = [
             (
                 &|a| a.jwt_audience = Some("x".into()),
                 "nothing would be checked",

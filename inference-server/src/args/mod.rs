@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Asks a running server whether it is ready; exit code 1 if not.
     Health(Health),
-    /// Prints the API as an OpenAPI document.
+    /// Prints the API as an `OpenAPI` document.
     Openapi,
 }
 

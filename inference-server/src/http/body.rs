@@ -1,7 +1,7 @@
 //! From a body to a value, in the order of checks: size, type, JSON, meaning.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -9,7 +9,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use inference_api::Problem;
 use inference_scoring::Scorer;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
 use super::App;
@@ -50,8 +51,35 @@ impl Payload {
 
     /// Whether the body is an object with this member: it shows whose dialect it is in.
     pub(super) fn has(&self, member: &str) -> bool {
-        let object: Result<BTreeMap<Cow<'_, str>, IgnoredAny>, _> = serde_json::from_slice(&self.0);
-        object.is_ok_and(|object| object.contains_key(member))
+        let mut body = serde_json::Deserializer::from_slice(&self.0);
+        Member(member).deserialize(&mut body).unwrap_or_default()
+    }
+}
+
+/// Looks for a member of an object, and keeps nothing of it.
+struct Member<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some((name, IgnoredAny)) = map.next_entry::<Cow<'de, str>, _>()? {
+            found |= name == self.0;
+        }
+        Ok(found)
     }
 }
 
@@ -94,5 +122,29 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         Err(Problem::unsupported_media_type(
             "send the body as application/json",
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_found_at_the_top_only_and_in_objects_only() {
+        let has = |body: &'static str| Payload(Bytes::from_static(body.as_bytes())).has("inputs");
+        for body in [r#"{"inputs":1}"#, r#"{"a":{},"\u0069nputs":null}"#] {
+            assert!(has(body), "{body}");
+        }
+        for body in [
+            "",
+            "{",
+            "[]",
+            r#"["inputs"]"#,
+            r#"{"a":{"inputs":1}}"#,
+            r#"{"input":1}"#,
+            r#"{"inputs":"#,
+        ] {
+            assert!(!has(body), "{body}");
+        }
     }
 }

@@ -78,8 +78,7 @@ impl<S: Scorer> Call<S> {
         options: InputOptions,
     ) -> Result<(Score, Timings), Failure> {
         let mut inputs = vec![input];
-        self.admit(&mut inputs)
-            .map_err(|failure| failure.without_index())?;
+        self.admit(&mut inputs).map_err(Failure::without_index)?;
         let deadline = self.arrived + self.app.settings.timeout;
         let Scores {
             scores, timings, ..

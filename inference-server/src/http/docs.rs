@@ -1,4 +1,4 @@
-//! `GET /docs`: the OpenAPI document for people. One page, nothing of which comes from elsewhere, so
+//! `GET /docs`: the `OpenAPI` document for people. One page, nothing of which comes from elsewhere, so
 //! that it works where there is no internet.
 
 use axum::http::{HeaderName, HeaderValue};

@@ -26,7 +26,7 @@ pub(super) async fn evaluate<S: Scorer>(
         .await
         .map_err(Failure::of_pair)?;
     let (chosen, rejected) = split(&scores.scores);
-    let scored: Vec<ScoredPair> = pairs
+    let margins: Vec<ScoredPair> = pairs
         .into_iter()
         .zip(chosen.iter().zip(&rejected))
         .map(|(pair, (chosen, rejected))| ScoredPair {
@@ -36,7 +36,7 @@ pub(super) async fn evaluate<S: Scorer>(
             category: pair.category,
         })
         .collect();
-    let found = judge(&scored, call.served.model.calibration);
+    let found = judge(&margins, call.served.model.calibration);
     let rewards = |scores: &[&Score]| scores.iter().map(|score| call.reward(score)).collect();
     let seconds = call.arrived.elapsed().as_secs_f64();
     let answer = EvaluateResponse {

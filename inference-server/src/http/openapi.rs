@@ -1,4 +1,4 @@
-//! The API as an OpenAPI 3.1 document.
+//! The API as an `OpenAPI` 3.1 document.
 //!
 //! Owns which route takes and answers which type, and every status that it may answer with.
 //! Invariant: the document and the router know the same routes.
@@ -112,26 +112,29 @@ impl Document {
             });
             responses.insert(status.to_string(), bad);
         }
-        let mut value = json!({
-            "tags": [operation.tag],
-            "summary": operation.summary,
-            "operationId": identifier(operation.method, operation.path),
-            "responses": responses,
-        });
+        let access = routes::find(Some(operation.path)).map_or(Access::Open, |route| route.access);
+        let mut value = Map::from_iter([
+            ("tags".to_owned(), json!([operation.tag])),
+            ("summary".to_owned(), json!(operation.summary)),
+            (
+                "operationId".to_owned(),
+                json!(identifier(operation.method, operation.path)),
+            ),
+            ("security".to_owned(), security(access)),
+            ("responses".to_owned(), responses.into()),
+        ]);
         if let Some(schema) = operation.body {
-            value["requestBody"] =
+            let body =
                 json!({"required": true, "content": {"application/json": {"schema": schema}}});
+            value.insert("requestBody".to_owned(), body);
         }
         if let Some(parameters) = parameters(operation.path) {
-            value["parameters"] = parameters;
+            value.insert("parameters".to_owned(), parameters);
         }
-        let access = routes::find(Some(operation.path)).map_or(Access::Open, |route| route.access);
-        value["security"] = match access {
-            Access::Open => json!([]),
-            Access::Any | Access::Scope(_) => json!([{}, {"bearer": []}, {"apiKey": []}]),
-        };
-        let item = self.paths.entry(operation.path).or_insert(json!({}));
-        item[operation.method] = value;
+        let methods = self.paths.entry(operation.path);
+        if let Value::Object(methods) = methods.or_insert_with(|| json!({})) {
+            methods.insert(operation.method.to_owned(), value.into());
+        }
     }
 
     fn post(&mut self, tag: &str, path: &str, summary: &str, body: Value, answer: Value) {
@@ -327,6 +330,13 @@ impl Document {
     }
 }
 
+fn security(access: Access) -> Value {
+    match access {
+        Access::Open => json!([]),
+        Access::Any | Access::Scope(_) => json!([{}, {"bearer": []}, {"apiKey": []}]),
+    }
+}
+
 fn parameters(path: &str) -> Option<Value> {
     match path {
         "/model/update/{id}" => Some(json!([
@@ -360,47 +370,5 @@ const fn reason(status: u16) -> &'static str {
         503 => "The server is leaving, or credentials cannot be checked.",
         504 => "The answer would come too late.",
         _ => "The server failed.",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_document_and_the_router_know_the_same_routes() {
-        let document = build();
-        let documented: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-        for route in routes::ROUTES {
-            // The router's own, whose document names it.
-            if route.path != "/feedback" {
-                assert!(
-                    documented.contains(&&route.path.to_owned()),
-                    "{}",
-                    route.path
-                );
-            }
-        }
-        for path in documented {
-            assert!(routes::find(Some(path)).is_some(), "{path}");
-        }
-    }
-
-    #[test]
-    fn every_reference_leads_somewhere_and_no_two_types_share_a_name() {
-        let document = build();
-        let text = document.to_string();
-        let schemas = document["components"]["schemas"].as_object().unwrap();
-        for part in text.split("#/components/schemas/").skip(1) {
-            let name = part.split('"').next().unwrap();
-            assert!(schemas.contains_key(name), "{name}");
-        }
-        let mut document = Document::default();
-        document.of::<native::PredictRequest>();
-        let ours = document.schemas.len();
-        document.of::<tei::PredictRequest>();
-        document.of::<vllm::ClassifyRequest>();
-        document.of::<sglang::ClassifyRequest>();
-        assert!(document.schemas.len() >= ours + 3);
     }
 }

@@ -1,6 +1,6 @@
 //! The routes that there are, who may use them, and whose dialect they speak.
 //!
-//! Invariant: what a metric, a scope check or the OpenAPI document knows of a route, it has from here.
+//! Invariant: what a metric, a scope check or the `OpenAPI` document knows of a route, it has from here.
 
 use inference_api::Dialect;
 

@@ -66,9 +66,8 @@ impl ApiKey {
             return Err("write NAME KEY [SCOPE,SCOPE]".to_owned());
         };
         let hash = match key.strip_prefix("sha256:") {
-            Some(digest) => {
-                hash(digest).ok_or("sha256: must be followed by 64 hex digits".to_owned())?
-            }
+            Some(digest) => hash(digest)
+                .ok_or_else(|| "sha256: must be followed by 64 hex digits".to_owned())?,
             None if key.len() < SHORTEST => {
                 return Err(format!(
                     "the key is too short: use {SHORTEST} characters or more"
@@ -95,12 +94,7 @@ impl ApiKey {
 
 fn hash(digits: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
-    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
-    }
+    hex::decode_to_slice(digits, &mut hash).ok()?;
     Some(hash)
 }
 
@@ -110,9 +104,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_itself_or_by_its_hash() {
-        // printf %s second-key-0123456789 | sha256sum
-        let digest = Sha256::digest(b"second-key-0123456789");
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(Sha256::digest(b"second-key-0123456789"));
         let file = format!(
             "# trainers\n\nfirst first-key-0123456789\nsecond sha256:{digest} score,admin\n"
         );

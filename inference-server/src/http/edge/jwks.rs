@@ -28,7 +28,7 @@ const MOST_KEYS: usize = 32;
 /// One key.
 pub(super) struct Key {
     id: Option<String>,
-    pub(super) key: DecodingKey,
+    pub(super) decoding: DecodingKey,
     /// The only algorithm that it is meant for, where it says so.
     pub(super) algorithm: Option<Algorithm>,
 }
@@ -171,7 +171,7 @@ fn key(value: Value) -> Option<Key> {
         None => None,
     };
     Some(Key {
-        key: DecodingKey::from_jwk(&jwk).ok()?,
+        decoding: DecodingKey::from_jwk(&jwk).ok()?,
         id: jwk.common.key_id,
         algorithm,
     })

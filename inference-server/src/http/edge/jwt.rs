@@ -55,16 +55,16 @@ impl Jwt {
         keys: Option<Arc<Jwks>>,
     ) -> Result<Self, String> {
         let symmetric = |algorithm: &Algorithm| is_of(*algorithm, AlgorithmFamily::Hmac);
-        let (has_symmetric, has_asymmetric) = (
+        let (shared, published) = (
             settings.algorithms.iter().any(symmetric),
             !settings.algorithms.iter().all(symmetric),
         );
-        if has_symmetric != secret.is_some() {
+        if shared != secret.is_some() {
             return Err(
                 "HS256, HS384 and HS512 go with --jwt-secret-file, and it with them".into(),
             );
         }
-        if has_asymmetric != keys.is_some() {
+        if published != keys.is_some() {
             return Err(
                 "RS, PS, ES and EdDSA algorithms go with --jwt-jwks-uri, and it with them".into(),
             );
@@ -95,7 +95,7 @@ impl Jwt {
         candidates
             .iter()
             .filter(|key| key.algorithm.is_none_or(|own| own == header.alg))
-            .find_map(|key| self.check(token, &key.key).ok())
+            .find_map(|key| self.check(token, &key.decoding).ok())
             .ok_or(Denied::Invalid)
     }
 

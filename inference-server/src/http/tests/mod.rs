@@ -2,6 +2,7 @@
 
 mod credentials;
 mod dialects;
+mod document;
 mod evaluate;
 mod layers;
 mod native;
@@ -38,11 +39,13 @@ impl Scorer for Failing {
 /// texts the second. It remembers what it was asked.
 #[derive(Clone, Default)]
 struct Fake {
-    asked: Arc<Mutex<Vec<(Vec<Input>, InputOptions)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
+type Asked = (Vec<Input>, InputOptions);
+
 impl Fake {
-    fn asked(&self) -> Vec<(Vec<Input>, InputOptions)> {
+    fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
@@ -62,7 +65,7 @@ impl Scorer for Fake {
         let asked = (request.inputs.clone(), request.options);
         self.asked.lock().unwrap().push(asked);
         let score = |(index, input)| {
-            let logits = Self::logits(input).ok_or(ScoreError::Input {
+            let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
                 index,
                 message: "no number".to_owned(),
             })?;

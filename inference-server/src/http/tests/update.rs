@@ -30,7 +30,7 @@ impl Loader<Fake> for Told {
                 "panics" => panic!("as told"),
                 _ => {
                     let mut served = served(Fake::default(), &["LABEL_0"], None);
-                    served.model.version = wanted.version.unwrap_or("new".to_owned());
+                    served.model.version = wanted.version.unwrap_or_else(|| "new".to_owned());
                     served.model.calibration = wanted.calibration;
                     Ok(served)
                 }

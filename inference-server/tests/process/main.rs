@@ -1,6 +1,8 @@
 //! The program itself: started, asked over sockets, told to leave.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod wire;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
