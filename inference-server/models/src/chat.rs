@@ -14,8 +14,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, co
 use crate::error::LoadError;
 use crate::input::{ChatMessage, InputError};
 
-/// Steps of one rendering; each also pays for 64 bytes, so that none takes more than 64 MB.
-const FUEL: u64 = 1_000_000;
+/// Steps of one rendering; each also pays for 64 bytes, so that none takes more than 32 MB.
+const FUEL: u64 = 500_000;
 const NAME: &str = "chat";
 /// How deep `tojson` follows values within values.
 const DEPTH: usize = 64;

@@ -5,6 +5,8 @@
 //! positions and its embedding; truncation and padding that the file itself asks for are switched
 //! off, for they are settings of training.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::{
     Encoding, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
     TruncationParams, TruncationStrategy, truncate_encodings,
@@ -67,7 +69,7 @@ impl InputTokenizer {
     /// # Errors
     /// `ModelInvalid` when it cannot be read, or does not fit the model's `vocabulary`.
     pub fn parse(bytes: &[u8], vocabulary: usize) -> Result<Tokenizer, LoadError> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|error| {
             LoadError::invalid(format!("tokenizer.json cannot be read ({error}): copy it again from where the model was trained"))
         })?;
         tokenizer.with_padding(None);
@@ -113,6 +115,11 @@ impl InputTokenizer {
             &TextInput::Pair("a".to_owned(), "b".to_owned()),
             EncodeOptions::default(),
         );
+        if let Err(InputError::Tokenizer(why)) = pair {
+            return Err(LoadError::invalid(format!(
+                "tokenizer.json cannot encode two texts ({why}): copy it again from where the model was trained"
+            )));
+        }
         Ok(Self {
             pairs: pair != Err(InputError::NoPairs),
             ..unchecked
@@ -247,17 +254,18 @@ impl InputTokenizer {
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
-        let (first, second) = truncate_encodings(first, second, &params).map_err(refused)?;
-        let encoding = self
-            .tokenizer
-            .post_process(kept(first), second.map(kept), special)
-            .map_err(refused)?;
+        let encoding = guarded(|| {
+            let (first, second) = truncate_encodings(first, second, &params)?;
+            self.tokenizer
+                .post_process(kept(first), second.map(kept), special)
+        })
+        .map_err(InputError::Tokenizer)?;
         Ok((encoding, tokens > limit))
     }
 
     /// Tokens of one text by itself, without special ones.
     fn tokens(&self, text: &str) -> Result<Encoding, InputError> {
-        self.tokenizer.encode_fast(text, false).map_err(refused)
+        guarded(|| self.tokenizer.encode_fast(text, false)).map_err(InputError::Tokenizer)
     }
 
     fn restore_bos(&self, form: &Form<'_>, ids: &mut [u32]) -> Result<(), InputError> {
@@ -298,8 +306,13 @@ impl InputTokenizer {
     }
 }
 
-fn refused(error: tokenizers::Error) -> InputError {
-    InputError::Tokenizer(error.to_string())
+/// The library panics where a file contradicts itself: such a file must neither end the program nor
+/// a thread of it.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_panic) => Err("it contradicts itself".to_owned()),
+    }
 }
 
 /// Without what was cut off, which would be processed for nothing.
