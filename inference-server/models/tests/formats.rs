@@ -115,6 +115,7 @@ fn v2_keeps_accuracy_and_ranks_in_sixteen_and_eight_bits() {
 }
 
 #[test]
+#[ignore = "nothing is held of it: run it for the report"]
 fn v3_which_was_trained_to_be_bad_is_reported() {
     check("tiny-reward-v3-regressed", 0.588, false);
 }
