@@ -6,8 +6,9 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::references;
-use inference_models::{LoadOptions, load};
+use common::{here, references};
+use inference_models::chat::{ChatTemplate, Origin};
+use inference_models::{ChatMessage, LoadOptions, load};
 use tempfile::TempDir;
 
 /// Numbers that look random and are the same in every run.
@@ -113,6 +114,29 @@ fn of_headers_of_weights() {
             fs::write(copy.path().join("model.safetensors"), bytes).unwrap();
             if let Err(error) = load(copy.path(), &LoadOptions::default()) {
                 assert!(!error.message.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn of_chat_templates() {
+    let lines = fs::read_to_string(here("tests/fixtures/templates.jsonl")).unwrap();
+    let messages = ["user", "assistant"].map(|role| ChatMessage {
+        role: role.to_owned(),
+        content: "hello".to_owned(),
+    });
+    let mut random = Lcg(3);
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let source = line.get("template").and_then(|text| text.as_str()).unwrap();
+        for _ in 0..100 {
+            let source = damaged(source.as_bytes(), &mut random);
+            let source = String::from_utf8_lossy(&source);
+            let file = Origin::Model("chat_template.jinja");
+            let date = "2026-02-03".parse().unwrap();
+            if let Ok(template) = ChatTemplate::parse(&source, file, &[].into(), date) {
+                drop(template.render(&messages));
             }
         }
     }
