@@ -12,6 +12,8 @@ pub mod digest;
 pub mod dtype;
 pub mod engine;
 pub mod error;
+mod files;
+pub mod input;
 pub mod layers;
 pub mod loader;
 pub mod rope;
@@ -24,7 +26,6 @@ pub use digest::Digest;
 pub use dtype::Dtype;
 pub use engine::{Engine, Logits, Packed};
 pub use error::{LoadError, Reason};
+pub use input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
 pub use loader::{LoadOptions, Model, ModelFacts, load};
-pub use tokenizer::{
-    ChatMessage, EncodeOptions, Encoded, InputError, InputTokenizer, TextInput, Truncation,
-};
+pub use tokenizer::InputTokenizer;

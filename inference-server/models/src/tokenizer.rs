@@ -5,6 +5,8 @@
 //! positions and its embedding; truncation and padding that the file itself asks for are switched
 //! off, for they are settings of training.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::{
     Encoding, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
     TruncationParams, TruncationStrategy, truncate_encodings,
@@ -13,111 +15,7 @@ use tokenizers::{
 use crate::architectures::Kind;
 use crate::chat::ChatTemplate;
 use crate::error::{LoadError, Reason};
-
-/// Which side of a long input is cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Truncation {
-    /// The end; of a pair, the longer text first.
-    #[default]
-    Right,
-    /// The beginning.
-    Left,
-    /// None: a long input is refused.
-    Reject,
-}
-
-/// What is to be scored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TextInput {
-    /// One text.
-    Text(String),
-    /// Two texts, in the tokenizer's pair form.
-    Pair(String, String),
-    /// A prompt and its answer: a pair to an encoder, a rendered chat to a decoder.
-    Conversation {
-        /// What was asked.
-        prompt: String,
-        /// What was answered.
-        response: String,
-    },
-    /// A conversation of any number of turns.
-    Messages(Vec<ChatMessage>),
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatMessage {
-    /// Who said it.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
-/// Where one request differs from the settings of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EncodeOptions {
-    /// Whether special tokens are added; by default they are, except to rendered chats.
-    pub add_special_tokens: Option<bool>,
-    /// Lowers the number of tokens that an input is cut to; it cannot raise it.
-    pub max_tokens: Option<usize>,
-    /// Which side is cut.
-    pub truncation: Option<Truncation>,
-}
-
-/// Token ids of one input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
-    /// Token ids.
-    pub ids: Vec<u32>,
-    /// Segment ids, as many.
-    pub type_ids: Vec<u32>,
-    /// Whether something was cut.
-    pub truncated: bool,
-}
-
-/// Why an input cannot be scored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InputError {
-    /// It has no tokens.
-    #[error("the text encodes to no token: send a text with content")]
-    Empty,
-    /// It is longer than allowed, and truncation is `Reject`.
-    #[error("the text has {tokens} tokens, {limit} are allowed: shorten it, or allow truncation")]
-    TooLong {
-        /// What it has.
-        tokens: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// The limit of the request leaves no room for the text.
-    #[error("max_tokens {limit} leaves no room beside {special} special tokens: raise it")]
-    NoRoom {
-        /// What is allowed.
-        limit: usize,
-        /// What the tokenizer adds.
-        special: usize,
-    },
-    /// The model cannot tell two texts apart.
-    #[error("this model has no form for two texts: send one text")]
-    NoPairs,
-    /// An encoder reads a conversation as two texts.
-    #[error(
-        "this model reads a conversation as two texts: send one message of the user and then one of the assistant"
-    )]
-    NoPairOfTurns,
-    /// There is nothing that turns a conversation into text.
-    #[error("no chat template: send text, or set --prompt-template")]
-    NoTemplate,
-    /// The conversation has no turn.
-    #[error("there is no message: send at least one")]
-    NoMessages,
-    /// The template raised, looped, or cannot take such messages.
-    #[error("the chat template refuses these messages: {0}")]
-    Template(String),
-    /// The tokenizer refused.
-    #[error("the text cannot be encoded: {0}")]
-    Tokenizer(String),
-}
+use crate::input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
 
 /// How a model's inputs are encoded.
 #[derive(Debug)]
@@ -171,7 +69,7 @@ impl InputTokenizer {
     /// # Errors
     /// `ModelInvalid` when it cannot be read, or does not fit the model's `vocabulary`.
     pub fn parse(bytes: &[u8], vocabulary: usize) -> Result<Tokenizer, LoadError> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|error| {
             LoadError::invalid(format!("tokenizer.json cannot be read ({error}): copy it again from where the model was trained"))
         })?;
         tokenizer.with_padding(None);
@@ -217,6 +115,11 @@ impl InputTokenizer {
             &TextInput::Pair("a".to_owned(), "b".to_owned()),
             EncodeOptions::default(),
         );
+        if let Err(InputError::Tokenizer(why)) = pair {
+            return Err(LoadError::invalid(format!(
+                "tokenizer.json cannot encode two texts ({why}): copy it again from where the model was trained"
+            )));
+        }
         Ok(Self {
             pairs: pair != Err(InputError::NoPairs),
             ..unchecked
@@ -332,13 +235,12 @@ impl InputTokenizer {
             0
         };
         let tokens = first.len() + second.as_ref().map_or(0, Encoding::len) + added;
+        if side == Truncation::Reject && tokens > limit {
+            return Err(InputError::TooLong { tokens, limit });
+        }
         let direction = match side {
-            Truncation::Right => TruncationDirection::Right,
+            Truncation::Right | Truncation::Reject => TruncationDirection::Right,
             Truncation::Left => TruncationDirection::Left,
-            Truncation::Reject if tokens > limit => {
-                return Err(InputError::TooLong { tokens, limit });
-            }
-            Truncation::Reject => TruncationDirection::Right,
         };
         if limit <= added {
             return Err(InputError::NoRoom {
@@ -352,17 +254,18 @@ impl InputTokenizer {
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
-        let (first, second) = truncate_encodings(first, second, &params).map_err(refused)?;
-        let encoding = self
-            .tokenizer
-            .post_process(kept(first), second.map(kept), special)
-            .map_err(refused)?;
+        let encoding = guarded(|| {
+            let (first, second) = truncate_encodings(first, second, &params)?;
+            self.tokenizer
+                .post_process(kept(first), second.map(kept), special)
+        })
+        .map_err(InputError::Tokenizer)?;
         Ok((encoding, tokens > limit))
     }
 
     /// Tokens of one text by itself, without special ones.
     fn tokens(&self, text: &str) -> Result<Encoding, InputError> {
-        self.tokenizer.encode_fast(text, false).map_err(refused)
+        guarded(|| self.tokenizer.encode_fast(text, false)).map_err(InputError::Tokenizer)
     }
 
     fn restore_bos(&self, form: &Form<'_>, ids: &mut [u32]) -> Result<(), InputError> {
@@ -403,8 +306,13 @@ impl InputTokenizer {
     }
 }
 
-fn refused(error: tokenizers::Error) -> InputError {
-    InputError::Tokenizer(error.to_string())
+/// The library panics where a file contradicts itself: such a file must neither end the program nor
+/// a thread of it.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_panic) => Err("it contradicts itself".to_owned()),
+    }
 }
 
 /// Without what was cut off, which would be processed for nothing.

@@ -94,7 +94,10 @@ impl Weights {
         let found = prefixes
             .iter()
             .find(|prefix| self.contains(&format!("{prefix}{name}")));
-        found.or(prefixes.first()).copied().unwrap_or_default()
+        found
+            .or_else(|| prefixes.first())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The tensor `name` of that shape, in f32.

@@ -172,7 +172,7 @@ impl DecoderConfig {
             Family::Llama => false,
             Family::Mistral => true,
             Family::Qwen2 | Family::Qwen3 => listed.unwrap_or(layer >= self.max_window_layers),
-            Family::Gemma2 => listed.unwrap_or(layer.is_multiple_of(2)),
+            Family::Gemma2 => listed.unwrap_or_else(|| layer.is_multiple_of(2)),
         };
         Attention {
             scale: self.scale,

@@ -9,7 +9,7 @@ use crate::error::LoadError;
 use crate::layers::{Activation, Linear};
 use crate::weights::Weights;
 
-/// One linear layer, or several with ReLU between (INF-ORM, GRM, Qwen2.5-RM).
+/// One linear layer, or several with `ReLU` between (INF-ORM, GRM, Qwen2.5-RM).
 #[derive(Debug)]
 pub(super) struct Head(Vec<Linear>);
 

@@ -5,6 +5,8 @@
 //! Invariant: each name in the list has reference scores in `tests/fixtures`.
 
 mod deberta;
+mod deberta_config;
+mod deberta_positions;
 mod decoder;
 mod decoder_config;
 mod encoder;

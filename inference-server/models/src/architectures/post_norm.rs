@@ -2,7 +2,7 @@
 //! normalised after.
 //!
 //! Owns its weights under the names that each family gives them. Must not know how scores of
-//! attention are made: DeBERTa makes them differently.
+//! attention are made: `DeBERTa` makes them differently.
 
 use candle_core::{Result, Tensor};
 
