@@ -14,8 +14,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use inference_api::Limits;
 use inference_api::evaluate::{EvaluateResponse, Pair};
-use inference_scoring::Calibration;
-use inference_scoring::evaluation::{self, ScoredPair, fit};
+use inference_scoring::calibration::{Calibration, fit};
+use inference_scoring::evaluation::{self, ScoredPair};
 use serde::Serialize;
 
 use self::comparison::Comparison;

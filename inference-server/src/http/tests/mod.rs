@@ -1,5 +1,6 @@
 //! The API without sockets: over a real model, and over scorers that do as told.
 
+mod cache;
 mod credentials;
 mod dialects;
 mod document;
@@ -17,6 +18,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use inference_api::{InputOptions, Limits};
 use inference_models::LoadOptions;
+use inference_scoring::cache::{Scope, Store};
 use inference_scoring::{
     LocalScorer, Score, ScoreError, ScoreRequest, Scorer, Scores, Settings as ScorerSettings,
     Timings,
@@ -164,6 +166,11 @@ fn fake() -> (Router, Fake) {
 }
 
 fn real() -> Router {
+    real_behind(None)
+}
+
+/// The demo model, behind a cache or none.
+fn real_behind(cache: Option<(Arc<Store>, Scope)>) -> Router {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v2");
     let options = LoadOptions {
@@ -175,11 +182,14 @@ fn real() -> Router {
         max_batch_tokens: 16_384,
         max_concurrent_requests: 64,
     };
-    app(
-        LocalScorer::start(model, settings, None, Arc::new(Metrics::new())).unwrap(),
-        Some("scale=1,shift=0"),
-    )
-    .0
+    let metrics = Arc::new(Metrics::new());
+    metrics.loaded("v", 0.1);
+    let scorer = LocalScorer::start(model, settings, cache, metrics.clone()).unwrap();
+    let served = served(scorer, &["LABEL_0"], Some("scale=1,shift=0"));
+    router(Arc::new(App {
+        metrics,
+        ..app_of(served)
+    }))
 }
 
 fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
