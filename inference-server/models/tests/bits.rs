@@ -75,6 +75,20 @@ fn check(folder: &std::path::Path, dtype: Dtype, sizes: &[(usize, usize)]) {
             }
         }
     }
+    at_once(&two, &inputs, &alone);
+}
+
+/// 32 callers at once.
+fn at_once(model: &Model, inputs: &[Encoded], alone: &[Vec<u32>]) {
+    std::thread::scope(|scope| {
+        for caller in 0..32 {
+            scope.spawn(move || {
+                for (input, alone) in inputs.iter().zip(alone).skip(caller).step_by(32) {
+                    assert_eq!(&bits(model, &[input])[0], alone);
+                }
+            });
+        }
+    });
 }
 
 /// All batch sizes on one thread or two, of every second architecture.

@@ -10,9 +10,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{Expected, demo, encode, expected, input, limit, logits, open, references};
+use common::{
+    Expected, demo, encode, expected, here, input, limit, logits, open, open_as, references,
+};
 use inference_models::architectures::supported;
-use inference_models::{EncodeOptions, Model};
+use inference_models::{Dtype, EncodeOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -86,6 +88,21 @@ fn heads_formats_and_configs_that_those_lack_score_as_transformers_does() {
 }
 
 #[test]
+fn a_checkpoint_of_sixteen_bits_loses_nothing_in_its_own_format() {
+    for (name, dtype) in [("llama-bf16", Dtype::Bf16), ("qwen3-f16", Dtype::F16)] {
+        let folder = here("tests/fixtures/parity-extra").join(name);
+        let lines = expected(&folder);
+        let inputs: Vec<_> = lines.iter().map(input).collect();
+        let score = |dtype| {
+            let model = open_as(&folder, limit(&folder), 1, dtype);
+            logits(&model, &encode(&model, &inputs))
+        };
+        assert_eq!(score(dtype), score(Dtype::F32), "{name}");
+        assert_ne!(score(Dtype::Int8), score(Dtype::F32), "{name}");
+    }
+}
+
+#[test]
 fn every_architecture_that_is_said_to_be_served_has_a_reference() {
     let folders = [references("parity"), references("parity-extra")].concat();
     let architecture = |folder: &std::path::PathBuf| {
@@ -100,7 +117,7 @@ fn every_architecture_that_is_said_to_be_served_has_a_reference() {
 
 /// The largest difference of a model whose config has one field changed.
 fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
-    let source = common::here("tests/fixtures/parity-extra").join(name);
+    let source = here("tests/fixtures/parity-extra").join(name);
     let folder = tempfile::TempDir::new().unwrap();
     for entry in std::fs::read_dir(&source).unwrap() {
         let entry = entry.unwrap();
