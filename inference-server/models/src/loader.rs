@@ -246,7 +246,10 @@ fn trial(model: &Model) -> Result<(), LoadError> {
     let failed = |why: String| LoadError::invalid(format!("a trial score failed: {why}"));
     let encoded = model
         .tokenizer
-        .encode(&TextInput::Text("Hello, world".to_owned()), EncodeOptions::default())
+        .encode(
+            &TextInput::Text("Hello, world".to_owned()),
+            EncodeOptions::default(),
+        )
         .map_err(|error| failed(error.to_string()))?;
     let mut batch = Packed::default();
     batch.push(&encoded.ids, &encoded.type_ids);

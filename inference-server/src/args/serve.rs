@@ -39,7 +39,7 @@ pub(crate) struct Serve {
     /// How many, in this process.
     #[arg(long, env = "REWARD_CACHE_MAX_ENTRIES", default_value_t = 100_000)]
     pub(crate) cache_max_entries: u64,
-    /// A Redis that replicas remember scores in together, such as redis://HOST:6379/0.
+    /// A Redis that replicas remember scores in together, such as `redis://HOST:6379/0`.
     #[arg(long, env = "REWARD_REDIS_URL", value_name = "URL")]
     pub(crate) redis_url: Option<String>,
     /// Tokens of one batch of the engine.

@@ -69,7 +69,7 @@ pub(crate) struct Evaluate {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Fetch {
-    /// hf://OWNER/NAME@REVISION, s3://, gs:// or az://BUCKET/FOLDER, or https://HOST/FOLDER.
+    /// `hf://OWNER/NAME@REVISION`, `s3://`, `gs://` or `az://BUCKET/FOLDER`, or `https://HOST/FOLDER`.
     #[arg(env = "REWARD_SOURCE")]
     pub(crate) source: String,
     /// The folder that the files are put into.

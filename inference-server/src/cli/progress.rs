@@ -15,7 +15,11 @@ pub(crate) fn bytes(what: &'static str, total: Option<u64>) -> ProgressBar {
 
 /// Progress over things that are counted.
 pub(crate) fn count(what: &'static str, total: u64) -> ProgressBar {
-    bar(what, Some(total), "{msg} {wide_bar} {pos}/{len} {per_sec} {eta} left")
+    bar(
+        what,
+        Some(total),
+        "{msg} {wide_bar} {pos}/{len} {per_sec} {eta} left",
+    )
 }
 
 fn bar(what: &'static str, total: Option<u64>, template: &str) -> ProgressBar {

@@ -78,6 +78,7 @@ pub(super) async fn metrics<S: Scorer>(State(app): State<Arc<App<S>>>) -> impl I
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, kind)],
-        app.metrics.encode(app.current.load().scorer.queued_tokens()),
+        app.metrics
+            .encode(app.current.load().scorer.queued_tokens()),
     )
 }

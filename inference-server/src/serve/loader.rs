@@ -15,8 +15,8 @@ use inference_scoring::cache::{Scope, Store};
 use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings, text_input};
 
 use crate::args::Serve;
-use crate::metrics::Metrics;
 use crate::http::{Kind, Loader, ModelInfo, Served, Tokens, Wanted};
+use crate::metrics::Metrics;
 
 /// What every model of this server has in common.
 #[derive(Clone, Debug)]

@@ -31,7 +31,9 @@ use loader::{Common, FolderLoader};
 ///
 /// # Errors
 /// When the model cannot be served, or the address not listened on.
-pub(crate) fn run(args: Serve) -> anyhow::Result<()> {
+pub(crate) fn run(mut args: Serve) -> anyhow::Result<()> {
+    // One day for all models that this process will serve, or scores would change at midnight.
+    args.model.how.special_date.get_or_insert_with(today);
     logging::start(&args.log, args.log_format, args.log_file.as_deref())?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -39,6 +41,10 @@ pub(crate) fn run(args: Serve) -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(serve(args))
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 async fn serve(args: Serve) -> anyhow::Result<()> {

@@ -82,7 +82,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut begin = 0;
     for tie in order.chunk_by(|a, b| a.1.total_cmp(&b.1).is_eq()) {
-        let rank = begin as f64 + (tie.len() as f64 + 1.0) / 2.0;
+        let rank = begin as f64 + f64::midpoint(tie.len() as f64, 1.0);
         for (place, _) in tie {
             if let Some(slot) = ranks.get_mut(*place) {
                 *slot = rank;
@@ -138,8 +138,22 @@ mod tests {
     #[test]
     fn a_difference_comes_with_an_interval() {
         // scipy.stats.norm over d = [1, 0, 0, -1, 1, 1]: mean 1/3, sd 0.81650
-        let own = pairs(&[(1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0), (1.0, 0.0), (1.0, 0.0)]);
-        let other = pairs(&[(0.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]);
+        let own = pairs(&[
+            (1.0, 0.0),
+            (1.0, 0.0),
+            (0.0, 1.0),
+            (0.0, 1.0),
+            (1.0, 0.0),
+            (1.0, 0.0),
+        ]);
+        let other = pairs(&[
+            (0.0, 1.0),
+            (1.0, 0.0),
+            (0.0, 1.0),
+            (1.0, 0.0),
+            (0.0, 1.0),
+            (0.0, 1.0),
+        ]);
         let found = of(&own, &other);
         assert!((found.accuracy_difference - 1.0 / 3.0).abs() < 1e-12);
         assert!((found.interval[1] - (1.0 / 3.0 + Z * 0.816_496_58 / 6.0_f64.sqrt())).abs() < 1e-6);
@@ -149,6 +163,9 @@ mod tests {
     #[test]
     fn a_constant_model_has_no_correlation() {
         let constant = pairs(&[(1.0, 1.0), (1.0, 1.0)]);
-        assert_eq!(of(&constant, &pairs(&[(1.0, 0.0), (2.0, 3.0)])).rank_correlation, None);
+        assert_eq!(
+            of(&constant, &pairs(&[(1.0, 0.0), (2.0, 3.0)])).rank_correlation,
+            None
+        );
     }
 }

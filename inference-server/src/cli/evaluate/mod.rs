@@ -56,7 +56,11 @@ pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
     } else {
         None
     };
-    let own = judgement::response(&evaluation::evaluate(&scored, calibration), seconds, version);
+    let own = judgement::response(
+        &evaluation::evaluate(&scored, calibration),
+        seconds,
+        version,
+    );
     let (mut against, mut comparison) = (None, None);
     if let Some(url) = &args.against {
         let (other, version, seconds) = score(&Source::server(url, args)?, &pairs)?;
@@ -82,10 +86,10 @@ pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
 
 fn score(source: &Source, pairs: &[Pair]) -> anyhow::Result<(Vec<ScoredPair>, String, f64)> {
     let began = Instant::now();
-    let (scores, version) = source.scores(pairs)?;
-    let scored = pairs.iter().zip(scores).map(|(pair, scores)| ScoredPair {
-        chosen: scores.0,
-        rejected: scores.1,
+    let (rows, version) = source.scores(pairs)?;
+    let scored = pairs.iter().zip(rows).map(|(pair, row)| ScoredPair {
+        chosen: row.0,
+        rejected: row.1,
         weight: pair.weight.unwrap_or(1.0),
         category: pair.category.clone(),
     });
@@ -120,7 +124,11 @@ fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
 
 /// Beside the model, where `serve` is pointed to it; in this folder for a server elsewhere.
 fn write_calibration(args: &Evaluate, calibration: Calibration) -> anyhow::Result<()> {
-    let folder = args.source.model.clone().unwrap_or_else(|| PathBuf::from("."));
+    let folder = args
+        .source
+        .model
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("."));
     let path = folder.join("calibration.json");
     let text = serde_json::to_string_pretty(&calibration)?;
     std::fs::write(&path, text + "\n")

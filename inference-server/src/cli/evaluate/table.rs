@@ -31,7 +31,11 @@ fn evaluation(text: &mut String, what: &str, found: &EvaluateResponse) {
     let width = found.by_category.keys().map(|name| name.chars().count());
     let width = width.max().unwrap_or(0).max("category".len());
     let _ = writeln!(text, "{what}version {}", found.model_version);
-    let _ = writeln!(text, "{:width$}  {:>7}  {:>8}  95 % interval", "category", "pairs", "accuracy");
+    let _ = writeln!(
+        text,
+        "{:width$}  {:>7}  {:>8}  95 % interval",
+        "category", "pairs", "accuracy"
+    );
     let mut row = |name: &str, pairs: usize, accuracy, interval| {
         let _ = writeln!(
             text,

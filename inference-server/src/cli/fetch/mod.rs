@@ -8,6 +8,7 @@ mod download;
 mod remote;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -66,7 +67,9 @@ async fn fetch(args: &Fetch) -> anyhow::Result<()> {
             .map(|file| (file.name.clone(), mark(file)))
             .collect(),
     };
-    let same = |name: &str| before.source == state.source && before.files.get(name) == state.files.get(name);
+    let same = |name: &str| {
+        before.source == state.source && before.files.get(name) == state.files.get(name)
+    };
     let changed: Vec<&RemoteFile> = files.iter().filter(|file| !same(&file.name)).collect();
     for file in changed {
         download::forget(folder, &file.name)?;
@@ -85,18 +88,15 @@ async fn fetch(args: &Fetch) -> anyhow::Result<()> {
         for file in &files {
             download::forget(folder, &file.name)?;
         }
-        bail!("DigestMismatch: {} is {found}, not {wanted}: nothing of it is kept", args.source);
+        bail!(
+            "DigestMismatch: {} is {found}, not {wanted}: nothing of it is kept",
+            args.source
+        );
     }
     for file in &files {
         download::publish(folder, &file.name)?;
     }
-    println(&found.to_string())
-}
-
-#[expect(clippy::print_stdout, reason = "the digest is the command's answer")]
-fn println(text: &str) -> anyhow::Result<()> {
-    println!("{text}");
-    Ok(())
+    writeln!(std::io::stdout(), "{found}").context("the digest cannot be written")
 }
 
 fn mark(file: &RemoteFile) -> Mark {
@@ -109,7 +109,10 @@ fn mark(file: &RemoteFile) -> Mark {
 /// A file of another model would be part of the digest.
 fn require_no_others(folder: &Path, files: &[RemoteFile]) -> anyhow::Result<()> {
     let there = digest::files(folder).map_err(|error| anyhow::anyhow!("{error}"))?;
-    match there.iter().find(|name| files.iter().all(|file| file.name != **name)) {
+    match there
+        .iter()
+        .find(|name| files.iter().all(|file| file.name != **name))
+    {
         None => Ok(()),
         Some(name) => bail!(
             "{} holds {name}, which the source does not: fetch into an empty folder",

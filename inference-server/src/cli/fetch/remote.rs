@@ -15,7 +15,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ETAG, RANGE};
 use serde::Deserialize;
 
-/// The hub where HF_ENDPOINT names no other.
+/// The hub where `HF_ENDPOINT` names no other.
 const HUB: &str = "https://huggingface.co";
 const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -73,12 +73,14 @@ impl Remote {
     /// # Errors
     /// A sentence when it names none.
     pub(super) fn open(text: &str) -> anyhow::Result<Self> {
-        let (scheme, rest) = text
-            .split_once("://")
-            .with_context(|| format!("{text:?}: write hf://OWNER/NAME@REVISION, s3://, gs://, az:// or https://"))?;
+        let (scheme, rest) = text.split_once("://").with_context(|| {
+            format!("{text:?}: write hf://OWNER/NAME@REVISION, s3://, gs://, az:// or https://")
+        })?;
         match scheme {
             "hf" => hub(rest).map(Self::Http),
-            "http" | "https" => Http::new(format!("{}/", text.trim_end_matches('/')), None, None).map(Self::Http),
+            "http" | "https" => {
+                Http::new(format!("{}/", text.trim_end_matches('/')), None, None).map(Self::Http)
+            }
             "s3" | "gs" | "az" | "file" => store(text),
             _ => bail!("{scheme}:// is no source: write hf://, s3://, gs://, az:// or https://"),
         }
@@ -112,21 +114,29 @@ impl Remote {
     }
 }
 
-/// `OWNER/NAME@REVISION`, from the hub of HF_ENDPOINT with the token of HF_TOKEN.
+/// `OWNER/NAME@REVISION`, from the hub of `HF_ENDPOINT` with the token of `HF_TOKEN`.
 fn hub(rest: &str) -> anyhow::Result<Http> {
     let (repo, revision) = rest.split_once('@').with_context(|| {
         format!("hf://{rest}: add @REVISION, so that it is the same model tomorrow")
     })?;
-    let plain = |part: &str| !part.is_empty() && part.split('/').all(|name| !matches!(name, "" | "." | ".."));
+    let plain = |part: &str| {
+        !part.is_empty() && part.split('/').all(|name| !matches!(name, "" | "." | ".."))
+    };
     ensure!(
         repo.split('/').count() == 2 && plain(repo) && plain(revision),
         "hf://{rest}: write hf://OWNER/NAME@REVISION"
     );
     let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| HUB.to_owned());
     let endpoint = endpoint.trim_end_matches('/');
-    let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = std::env::var("HF_TOKEN")
+        .ok()
+        .filter(|token| !token.is_empty());
     let listing = format!("{endpoint}/api/models/{repo}/revision/{revision}");
-    Http::new(format!("{endpoint}/{repo}/resolve/{revision}/"), token, Some(listing))
+    Http::new(
+        format!("{endpoint}/{repo}/resolve/{revision}/"),
+        token,
+        Some(listing),
+    )
 }
 
 fn store(text: &str) -> anyhow::Result<Remote> {
@@ -208,7 +218,11 @@ impl Http {
     async fn known_names(&self) -> anyhow::Result<Vec<String>> {
         let mut names: Vec<String> = digest::NAMED.map(str::to_owned).into();
         let index = format!("{}{INDEX}", self.base);
-        let answer = self.get(&index).send().await.with_context(|| index.clone())?;
+        let answer = self
+            .get(&index)
+            .send()
+            .await
+            .with_context(|| index.clone())?;
         if answer.status() == StatusCode::NOT_FOUND {
             names.push(WEIGHTS.to_owned());
             return Ok(names);
@@ -239,8 +253,9 @@ impl Http {
         let answer = answer.error_for_status().with_context(|| url.clone())?;
         let header = |name: &str| answer.headers().get(name)?.to_str().ok();
         let size = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => header("content-range")
-                .and_then(|range| range.rsplit_once('/')?.1.parse().ok()),
+            StatusCode::PARTIAL_CONTENT => {
+                header("content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok())
+            }
             _ => header("content-length").and_then(|length| length.parse().ok()),
         };
         let tag = header(ETAG.as_str()).map(str::to_owned);
@@ -264,7 +279,11 @@ impl Http {
             "{} has changed while it was fetched: try again",
             file.name
         );
-        let skip = if answer.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
+        let skip = if answer.status() == StatusCode::PARTIAL_CONTENT {
+            0
+        } else {
+            from
+        };
         Ok(skipping(answer.bytes_stream(), skip))
     }
 }

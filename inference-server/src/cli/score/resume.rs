@@ -176,9 +176,21 @@ mod tests {
 
     #[test]
     fn lines_are_compared_without_our_fields() {
-        assert!(made_of(r#"{"id":1,"score":0.5,"text":"a"}"#, r#"{"text":"a","id":1}"#, "score"));
-        assert!(made_of(r#"{"id":1,"error":"e"}"#, r#"{"id":1,"score":7}"#, "score"));
-        assert!(made_of(r#"{"error":"not a JSON object"}"#, "garbage", "score"));
+        assert!(made_of(
+            r#"{"id":1,"score":0.5,"text":"a"}"#,
+            r#"{"text":"a","id":1}"#,
+            "score"
+        ));
+        assert!(made_of(
+            r#"{"id":1,"error":"e"}"#,
+            r#"{"id":1,"score":7}"#,
+            "score"
+        ));
+        assert!(made_of(
+            r#"{"error":"not a JSON object"}"#,
+            "garbage",
+            "score"
+        ));
         assert!(!made_of(r#"{"id":1,"score":0.5}"#, r#"{"id":2}"#, "score"));
     }
 }

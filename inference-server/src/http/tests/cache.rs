@@ -21,7 +21,11 @@ fn remembering() -> (Router, Arc<Store>) {
 
 async fn score(router: &Router, text: &str) -> (f64, bool) {
     let body = json!({ "text": text }).to_string();
-    let response = router.clone().oneshot(post("/predict", body)).await.unwrap();
+    let response = router
+        .clone()
+        .oneshot(post("/predict", body))
+        .await
+        .unwrap();
     let hit = response.headers().contains_key("x-cache");
     let answer: Value = serde_json::from_slice(&bytes_of(response).await).unwrap();
     let score = answer["reward_score"].as_f64().unwrap();
@@ -73,7 +77,11 @@ async fn a_batch_is_a_hit_only_when_all_of_it_is() {
     let (router, _) = remembering();
     let (alone, _) = score(&router, "Tokyo.").await;
     let body = json!({ "texts": ["Kyoto.", "Tokyo.", "Tokyo."] }).to_string();
-    let response = router.clone().oneshot(post("/predict/batch", body)).await.unwrap();
+    let response = router
+        .clone()
+        .oneshot(post("/predict/batch", body))
+        .await
+        .unwrap();
     assert!(!response.headers().contains_key("x-cache"));
     let answer: Value = serde_json::from_slice(&bytes_of(response).await).unwrap();
     let scores = &answer["reward_scores"];
