@@ -3,6 +3,7 @@
 mod args;
 mod cli;
 mod http;
+mod judgement;
 mod logging;
 mod metrics;
 mod serve;
@@ -17,8 +18,11 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Serve(serve) => serve::run(*serve),
         Command::Score(score) => cli::score::run(&score),
+        Command::Evaluate(evaluate) => cli::evaluate::run(&evaluate),
+        Command::Fetch(fetch) => cli::fetch::run(&fetch),
         Command::Verify(verify) => cli::verify::run(&verify),
         Command::Health(health) => cli::health::run(&health),
+        Command::Openapi => http::openapi::print(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
+
+use inference_scoring::Observer;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -53,85 +55,139 @@ pub(crate) struct Metrics {
     memory: Gauge,
     version: Family<Version, Gauge>,
     tokens: Counter,
+    queue_tokens: Gauge,
+    batch_tokens: Histogram,
+    batch_sequences: Histogram,
+    left: Counter,
+    cache_hits: Counter,
+    cache_misses: Counter,
+    cache_hit_ratio: FloatGauge,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::default();
-        let requests = Family::default();
-        let durations = Family::<Endpoint, Histogram>::new_with_constructor(latency);
-        let (predictions, scores) = (latency(), Histogram::new(SCORE_BUCKETS));
-        let errors = Family::default();
-        let (load_time, memory, version) =
-            (FloatGauge::default(), Gauge::default(), Family::default());
-        let (tokens, cache_hits) = (Counter::default(), FloatGauge::default());
-        registry.register("reward_model_requests", "Requests", requests.clone());
-        registry.register(
-            "reward_model_request_duration_seconds",
-            "Time of a request",
-            durations.clone(),
-        );
-        registry.register(
-            "reward_model_prediction_duration_seconds",
-            "Time of a batch in the engine",
-            predictions.clone(),
-        );
-        registry.register(
-            "reward_model_load_time_seconds",
-            "Time of loading the model",
-            load_time.clone(),
-        );
-        registry.register(
-            "reward_model_memory_bytes",
-            "Resident memory",
-            memory.clone(),
-        );
-        registry.register(
-            "reward_model_version",
-            "1 for the version that is served",
-            version.clone(),
-        );
-        registry.register("reward_score_distribution", "Scores", scores.clone());
-        registry.register(
-            "cache_hit_ratio",
-            "Share of scores from the cache",
-            cache_hits,
-        );
-        registry.register(
-            "reward_model_prediction_errors",
-            "Scores that were not given",
-            errors.clone(),
-        );
-        registry.register("reward_model_tokens", "Tokens scored", tokens.clone());
+        let mut all = Registry::default();
         Self {
-            registry,
-            requests,
-            durations,
-            predictions,
-            scores,
-            errors,
-            load_time,
-            memory,
-            version,
-            tokens,
+            requests: add(
+                &mut all,
+                "reward_model_requests",
+                "Requests",
+                Family::default(),
+            ),
+            durations: add(
+                &mut all,
+                "reward_model_request_duration_seconds",
+                "Time of a request",
+                Family::new_with_constructor(latency),
+            ),
+            predictions: add(
+                &mut all,
+                "reward_model_prediction_duration_seconds",
+                "Time of a batch in the engine",
+                latency(),
+            ),
+            load_time: add(
+                &mut all,
+                "reward_model_load_time_seconds",
+                "Time of loading the model",
+                Gauge::default(),
+            ),
+            memory: add(
+                &mut all,
+                "reward_model_memory_bytes",
+                "Resident memory",
+                Gauge::default(),
+            ),
+            version: add(
+                &mut all,
+                "reward_model_version",
+                "1 for the version that is served",
+                Family::default(),
+            ),
+            scores: add(
+                &mut all,
+                "reward_score_distribution",
+                "Scores",
+                Histogram::new(SCORE_BUCKETS),
+            ),
+            errors: add(
+                &mut all,
+                "reward_model_prediction_errors",
+                "Scores that were not given",
+                Family::default(),
+            ),
+            tokens: add(
+                &mut all,
+                "reward_model_tokens",
+                "Tokens computed; their rate is the throughput",
+                Counter::default(),
+            ),
+            queue_tokens: add(
+                &mut all,
+                "reward_model_queue_tokens",
+                "Tokens that wait for the engine",
+                Gauge::default(),
+            ),
+            batch_tokens: add(
+                &mut all,
+                "reward_model_batch_tokens",
+                "Tokens of a batch",
+                Histogram::new(exponential_buckets(8.0, 2.0, 13)),
+            ),
+            batch_sequences: add(
+                &mut all,
+                "reward_model_batch_sequences",
+                "Sequences of a batch",
+                Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            ),
+            left: add(
+                &mut all,
+                "reward_model_cancelled_requests",
+                "Requests whose client left before their score was computed",
+                Counter::default(),
+            ),
+            cache_hits: add(
+                &mut all,
+                "reward_model_cache_hits",
+                "Scores from the cache",
+                Counter::default(),
+            ),
+            cache_misses: add(
+                &mut all,
+                "reward_model_cache_misses",
+                "Scores that the cache did not have",
+                Counter::default(),
+            ),
+            cache_hit_ratio: add(
+                &mut all,
+                "cache_hit_ratio",
+                "Share of scores from the cache since the start",
+                Gauge::default(),
+            ),
+            registry: all,
         }
     }
 
-    pub(crate) fn answered(&self, endpoint: &'static str, status: u16, took: Duration) {
+    /// A request was answered; its time says nothing where the answer was remembered.
+    pub(crate) fn answered(&self, endpoint: &'static str, status: u16, took: Option<Duration>) {
         self.requests
             .get_or_create(&Request { endpoint, status })
             .inc();
-        self.durations
-            .get_or_create(&Endpoint { endpoint })
-            .observe(took.as_secs_f64());
+        if let Some(took) = took {
+            self.durations
+                .get_or_create(&Endpoint { endpoint })
+                .observe(took.as_secs_f64());
+        }
     }
 
-    pub(crate) fn scored(&self, scores: &[f32], tokens: usize, inference: Duration) {
-        self.predictions.observe(inference.as_secs_f64());
-        self.tokens.inc_by(tokens as u64);
+    /// Scores that were answered, `hits` of them from the cache.
+    pub(crate) fn scored(&self, scores: &[f32], hits: usize) {
         for score in scores {
             self.scores.observe(f64::from(*score));
         }
+        self.cache_hits.inc_by(hits as u64);
+        self.cache_misses
+            .inc_by(scores.len().saturating_sub(hits) as u64);
     }
 
     pub(crate) fn failed(&self, error_type: &'static str) {
@@ -147,13 +203,39 @@ impl Metrics {
             .set(1);
     }
 
-    pub(crate) fn encode(&self) -> String {
+    /// The exposition. What only changes with the load is read now.
+    pub(crate) fn encode(&self, queued_tokens: usize) -> String {
         self.memory.set(resident_bytes().unwrap_or(0));
+        self.queue_tokens
+            .set(i64::try_from(queued_tokens).unwrap_or(i64::MAX));
+        let (hits, misses) = (self.cache_hits.get(), self.cache_misses.get());
+        #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits")]
+        self.cache_hit_ratio
+            .set(hits as f64 / (hits + misses).max(1) as f64);
         let mut text = String::new();
         // Writing to a string cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
     }
+}
+
+impl Observer for Metrics {
+    fn batch(&self, sequences: usize, tokens: usize, took: Duration) {
+        self.predictions.observe(took.as_secs_f64());
+        self.tokens.inc_by(tokens as u64);
+        let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        self.batch_tokens.observe(count(tokens));
+        self.batch_sequences.observe(count(sequences));
+    }
+
+    fn left(&self) {
+        self.left.inc();
+    }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 fn latency() -> Histogram {

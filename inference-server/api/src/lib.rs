@@ -1,14 +1,23 @@
 //! Wire types of the scoring API and their rules.
 //!
-//! Owns the shapes of requests, answers and errors, and what makes a request valid. It must not know
-//! of a server framework, a model or a clock. Invariant: a request that passes here asks for
-//! something that can be scored.
+//! Owns the shapes of requests, answers and errors, one file a dialect, and what makes a request
+//! valid. It must not know of a server framework, a model or a clock. Invariant: a request that
+//! passes here asks for something that can be scored.
 
+pub mod cohere;
+pub mod dialect;
+pub mod evaluate;
 pub mod input;
 pub mod limits;
 pub mod native;
+pub mod openrlhf;
 pub mod problem;
+pub mod sglang;
+pub mod tei;
+pub mod update;
+pub mod vllm;
 
-pub use input::{Input, InputOptions, Message, Side};
+pub use dialect::Dialect;
+pub use input::{Input, InputOptions, Message, Side, Texts};
 pub use limits::Limits;
 pub use problem::Problem;

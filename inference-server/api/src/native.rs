@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use crate::input::{Input, Message};
+use crate::input::{Input, Message, check_all};
 use crate::{Limits, Problem};
 
 /// Body of `POST /predict`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct PredictRequest {
     /// The text, or the answer of a conversation.
     #[serde(default)]
@@ -28,19 +29,22 @@ pub struct PredictRequest {
     pub messages: Option<Vec<Message>>,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
 }
 
 /// Body of `POST /predict/batch`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct BatchRequest {
     /// The texts, or the answers.
+    #[schema(min_items = 1)]
     pub texts: Vec<String>,
     /// Their prompts; null for those that have none.
     #[serde(default)]
     pub contexts: Option<Vec<Option<String>>>,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
 }
 
@@ -67,7 +71,11 @@ impl PredictRequest {
             (None, Some(text), None, Some(pair)) => Input::Pair(text, pair),
             (None, Some(text), None, None) => Input::Text(text),
         };
-        check(&input, limits)?;
+        let second = match &input {
+            Input::Pair(..) => "text_pair",
+            Input::Text(_) | Input::Conversation { .. } | Input::Messages(_) => "context",
+        };
+        input.check(limits, "text", second)?;
         Ok(input)
     }
 }
@@ -90,46 +98,17 @@ impl BatchRequest {
             Some(contexts) => contexts,
             None => vec![None; self.texts.len()],
         };
-        let item = |(index, (text, context)): (usize, (String, Option<String>))| {
-            let input = match context {
-                Some(prompt) => Input::Conversation {
-                    prompt,
-                    response: text,
-                },
-                None => Input::Text(text),
-            };
-            check(&input, limits)
-                .map_err(|problem| problem.at(index))
-                .map(|()| input)
-        };
-        self.texts
+        let inputs = contexts
             .into_iter()
-            .zip(contexts)
-            .enumerate()
-            .map(item)
-            .collect()
-    }
-}
-
-fn check(input: &Input, limits: &Limits) -> Result<(), Problem> {
-    match input {
-        Input::Text(text) => limits.check_text("text", text),
-        Input::Pair(text, pair) => {
-            limits.check_text("text", text)?;
-            limits.check_text("text_pair", pair)
-        }
-        Input::Conversation { prompt, response } => {
-            limits.check_text("context", prompt)?;
-            limits.check_text("text", response)
-        }
-        Input::Messages(messages) => messages
-            .iter()
-            .try_for_each(|message| limits.check_text("messages", &message.content)),
+            .zip(self.texts)
+            .map(|(context, text)| Input::answer(context, text))
+            .collect();
+        check_all(inputs, limits, "text", "context")
     }
 }
 
 /// Answer of `POST /predict`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PredictResponse {
     /// The score.
     pub reward_score: f32,
@@ -151,7 +130,7 @@ pub struct PredictResponse {
 }
 
 /// Answer of `POST /predict/batch`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct BatchResponse {
     /// The scores, in the order of the texts.
     pub reward_scores: Vec<f32>,

@@ -1,9 +1,10 @@
 //! Errors as RFC 9457 problem details. They carry no path, no stack and no secret.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error as the client sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: the status says what kind it is.
     #[serde(rename = "type")]
@@ -39,10 +40,18 @@ macro_rules! problems {
 problems! {
     /// The body is not JSON.
     bad_request = 400 "Bad Request";
+    /// There are no valid credentials.
+    unauthorized = 401 "Unauthorized";
+    /// The credentials do not allow this.
+    forbidden = 403 "Forbidden";
     /// There is no such route.
     not_found = 404 "Not Found";
     /// The route does not know this method.
     method_not_allowed = 405 "Method Not Allowed";
+    /// The body came too slowly.
+    request_timeout = 408 "Request Timeout";
+    /// The server's state or settings do not allow this.
+    conflict = 409 "Conflict";
     /// The body is too large.
     too_large = 413 "Content Too Large";
     /// The body is of another type than JSON.

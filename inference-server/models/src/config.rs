@@ -52,11 +52,28 @@ impl Config {
             .ok_or_else(|| {
                 LoadError::invalid("config.json names no architecture: add \"architectures\"")
             })?;
+        // transformers counts two labels where a file says nothing; the reward models that came
+        // with code of their own have one.
+        let default = if architecture.ends_with("ForSequenceClassification") {
+            2
+        } else {
+            1
+        };
         Ok(Self {
+            labels: labels(common.num_labels, common.id2label, default)?,
             architecture,
-            labels: labels(common.num_labels, common.id2label)?,
             raw,
         })
+    }
+
+    /// The kind of backbone, such as `llama`, where the file says it.
+    pub fn model_type(&self) -> Option<&str> {
+        self.raw.get("model_type")?.as_str()
+    }
+
+    /// Whether the file has the field, be it null.
+    pub fn has(&self, field: &str) -> bool {
+        self.raw.get(field).is_some()
     }
 
     /// The part of the file that an architecture reads.
@@ -73,15 +90,15 @@ impl Config {
     }
 }
 
-/// transformers counts two labels where a file says nothing.
 fn labels(
     count: Option<usize>,
     names: Option<BTreeMap<String, String>>,
+    default: usize,
 ) -> Result<Vec<String>, LoadError> {
     let names = names.unwrap_or_default();
     let count = match (count, names.len()) {
         (Some(count), _) => count,
-        (None, 0) => 2,
+        (None, 0) => default,
         (None, given) => given,
     };
     if count == 0 || count > 10_000 {
@@ -96,6 +113,32 @@ fn labels(
             .unwrap_or_else(|| format!("LABEL_{i}"))
     };
     Ok((0..count).map(name).collect())
+}
+
+/// Numbers of one head, of `heads` that share `width`.
+///
+/// # Errors
+/// `ModelInvalid` when they cannot share it.
+pub fn head_width(width: usize, heads: usize) -> Result<usize, LoadError> {
+    if heads == 0 || width == 0 || !width.is_multiple_of(heads) {
+        return Err(LoadError::invalid(format!(
+            "config.json: hidden_size {width} cannot be divided into {heads} attention heads"
+        )));
+    }
+    Ok(width / heads)
+}
+
+/// Refuses a zero, and a number that no model has: what is computed from it could overflow.
+///
+/// # Errors
+/// `ModelInvalid` with the field's name.
+pub fn check_count(field: &str, count: usize) -> Result<(), LoadError> {
+    if count == 0 || count > 1 << 24 {
+        return Err(LoadError::invalid(format!(
+            "config.json: {field} is {count}, which no model has"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,7 +160,11 @@ mod tests {
             labels_of(r#"{"architectures":["A"],"num_labels":1}"#),
             ["LABEL_0"]
         );
-        assert_eq!(labels_of(r#"{"architectures":["A"]}"#).len(), 2);
+        assert_eq!(
+            labels_of(r#"{"architectures":["AForSequenceClassification"]}"#).len(),
+            2
+        );
+        assert_eq!(labels_of(r#"{"architectures":["ARewardModel"]}"#).len(), 1);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{LoadError, Reason};
 
-const NAMED: [&str; 5] = [
+/// The files that are known by their names, beside those of weights.
+pub const NAMED: [&str; 5] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -68,6 +69,11 @@ impl FileHashes {
             .insert(name.to_owned(), hex::encode(Sha256::digest(bytes)));
     }
 
+    /// Adds a file whose SHA-256 is known.
+    pub fn add_hash(&mut self, name: &str, hash: [u8; 32]) {
+        self.0.insert(name.to_owned(), hex::encode(hash));
+    }
+
     /// The digest of all files.
     pub fn digest(&self) -> Digest {
         let mut all = Sha256::new();
@@ -105,7 +111,8 @@ pub fn files(folder: &Path) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
-fn counts(name: &str) -> bool {
+/// Whether a file of that name is part of a model.
+pub fn counts(name: &str) -> bool {
     let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
     NAMED.contains(&name) || weights
 }

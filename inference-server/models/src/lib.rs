@@ -6,19 +6,26 @@
 //! batch.
 
 pub mod architectures;
+pub mod chat;
 pub mod config;
 pub mod digest;
+pub mod dtype;
 pub mod engine;
 pub mod error;
+mod files;
+pub mod input;
 pub mod layers;
 pub mod loader;
+pub mod rope;
 pub mod tokenizer;
+mod tokenizer_config;
 pub mod weights;
 
+pub use architectures::Kind;
 pub use digest::Digest;
+pub use dtype::Dtype;
 pub use engine::{Engine, Logits, Packed};
 pub use error::{LoadError, Reason};
-pub use loader::{LoadOptions, Model, load};
-pub use tokenizer::{
-    ChatMessage, EncodeOptions, Encoded, InputError, InputTokenizer, TextInput, Truncation,
-};
+pub use input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
+pub use loader::{LoadOptions, Model, ModelFacts, load};
+pub use tokenizer::InputTokenizer;

@@ -1,106 +1,66 @@
-//! Text to token ids, as `tokenizer.json` says.
+//! Inputs to token ids, as `tokenizer.json` and the chat template say.
 //!
-//! Owns truncation. Invariants: special tokens survive truncation; what is answered fits the model's
-//! positions; truncation and padding that the file itself asks for are switched off, for they are
-//! settings of training.
+//! Owns which form an input takes for which kind of model, and truncation. Must not know of
+//! requests. Invariants: special tokens survive truncation; what is answered fits the model's
+//! positions and its embedding; truncation and padding that the file itself asks for are switched
+//! off, for they are settings of training.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{
-    EncodeInput, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+    Encoding, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
+    TruncationParams, TruncationStrategy, truncate_encodings,
 };
 
-use crate::error::LoadError;
+use crate::architectures::Kind;
+use crate::chat::ChatTemplate;
+use crate::error::{LoadError, Reason};
+use crate::input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
 
-/// Which side of a long input is cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Truncation {
-    /// The end; of a pair, the longer text first.
-    #[default]
-    Right,
-    /// The beginning.
-    Left,
-    /// None: a long input is refused.
-    Reject,
-}
-
-/// What is to be scored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TextInput {
-    /// One text.
-    Text(String),
-    /// Two texts, in the tokenizer's pair form.
-    Pair(String, String),
-    /// A prompt and its answer: a pair to an encoder, a rendered chat to a decoder.
-    Conversation {
-        /// What was asked.
-        prompt: String,
-        /// What was answered.
-        response: String,
-    },
-    /// A conversation of any number of turns.
-    Messages(Vec<ChatMessage>),
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatMessage {
-    /// Who said it.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
-/// Where one request differs from the settings of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EncodeOptions {
-    /// Whether special tokens are added; by default they are, except to rendered chats.
-    pub add_special_tokens: Option<bool>,
-    /// Lowers the number of tokens that an input is cut to.
-    pub max_tokens: Option<usize>,
-    /// Which side is cut.
+/// How a model's inputs are encoded.
+#[derive(Debug)]
+pub struct Settings {
+    /// The most tokens of one input.
+    pub max_tokens: usize,
+    /// Which side of a long input is cut; by kind of input where it is `None`.
     pub truncation: Option<Truncation>,
-}
-
-/// Token ids of one input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
-    /// Token ids.
-    pub ids: Vec<u32>,
-    /// Segment ids, as many.
-    pub type_ids: Vec<u32>,
-    /// Whether something was cut.
-    pub truncated: bool,
-}
-
-/// Why an input cannot be scored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InputError {
-    /// It has no tokens.
-    #[error("the text encodes to no token: send a text with content")]
-    Empty,
-    /// It is longer than allowed, and truncation is `Reject`.
-    #[error("the text has {tokens} tokens, {limit} are allowed: shorten it, or allow truncation")]
-    TooLong {
-        /// What it has.
-        tokens: usize,
-        /// What is allowed.
-        limit: usize,
-    },
-    /// The model cannot tell two texts apart.
-    #[error("this model has no form for two texts: send one text")]
-    NoPairs,
-    /// The tokenizer refused.
-    #[error("the text cannot be encoded: {0}")]
-    Tokenizer(String),
+    /// How many segment ids the model tells apart; `None` where it is fed none.
+    pub segments: Option<usize>,
+    /// Token ids below this have an embedding.
+    pub vocabulary: usize,
+    /// How the model reads a conversation.
+    pub kind: Kind,
+    /// What renders conversations for a decoder.
+    pub chat: Option<ChatTemplate>,
+    /// The token that begins a text, where there is one.
+    pub bos: Option<String>,
 }
 
 /// The tokenizer of a model with its limits.
 #[derive(Debug)]
 pub struct InputTokenizer {
     tokenizer: Tokenizer,
-    max_tokens: usize,
-    truncation: Truncation,
-    /// How many segment ids the model tells apart; `None` where it is fed none.
-    segments: Option<usize>,
+    settings: Settings,
+    bos: Option<u32>,
+    pairs: bool,
+}
+
+/// What is given to the tokenizer.
+struct Form<'a> {
+    first: std::borrow::Cow<'a, str>,
+    second: Option<&'a str>,
+    /// Whether a template made it: its special tokens are in the text already.
+    rendered: bool,
+}
+
+impl<'a> Form<'a> {
+    const fn texts(first: &'a str, second: Option<&'a str>) -> Self {
+        Self {
+            first: std::borrow::Cow::Borrowed(first),
+            second,
+            rendered: false,
+        }
+    }
 }
 
 impl InputTokenizer {
@@ -109,7 +69,7 @@ impl InputTokenizer {
     /// # Errors
     /// `ModelInvalid` when it cannot be read, or does not fit the model's `vocabulary`.
     pub fn parse(bytes: &[u8], vocabulary: usize) -> Result<Tokenizer, LoadError> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|error| {
             LoadError::invalid(format!("tokenizer.json cannot be read ({error}): copy it again from where the model was trained"))
         })?;
         tokenizer.with_padding(None);
@@ -125,112 +85,256 @@ impl InputTokenizer {
         Ok(tokenizer)
     }
 
-    /// A tokenizer that cuts at `max_tokens`, for a model that tells `segments` segment ids apart, or
-    /// is fed none.
+    /// A tokenizer with the settings of its model.
     ///
     /// # Errors
     /// `LoadFailed` when nothing would be left beside the special tokens.
-    pub fn new(
-        mut tokenizer: Tokenizer,
-        max_tokens: usize,
-        truncation: Truncation,
-        segments: Option<usize>,
-    ) -> Result<Self, LoadError> {
-        let special = special_tokens(&tokenizer);
-        if max_tokens <= special {
+    pub fn new(tokenizer: Tokenizer, settings: Settings) -> Result<Self, LoadError> {
+        let pairs = tokenizer.get_post_processor().is_some_and(has_pair_form);
+        let special = special_tokens(&tokenizer, pairs);
+        if settings.max_tokens <= special {
             return Err(LoadError::new(
-                crate::error::Reason::LoadFailed,
+                Reason::LoadFailed,
                 format!(
-                    "--max-tokens {max_tokens} leaves no room beside {special} special tokens: raise it"
+                    "--max-tokens {} leaves no room beside {special} special tokens: raise it",
+                    settings.max_tokens
                 ),
             ));
         }
-        let direction = match truncation {
-            Truncation::Right => Some(TruncationDirection::Right),
-            Truncation::Left => Some(TruncationDirection::Left),
-            Truncation::Reject => None,
-        };
-        let params = direction.map(|direction| TruncationParams {
-            direction,
-            max_length: max_tokens,
-            strategy: TruncationStrategy::LongestFirst,
-            stride: 0,
-        });
-        tokenizer
-            .with_truncation(params)
-            .map_err(|error| LoadError::invalid(format!("tokenizer.json: {error}")))?;
-        Ok(Self {
+        let bos = settings
+            .bos
+            .as_ref()
+            .and_then(|bos| tokenizer.token_to_id(bos));
+        let unchecked = Self {
             tokenizer,
-            max_tokens,
-            truncation,
-            segments,
+            settings,
+            bos,
+            pairs,
+        };
+        let pair = unchecked.encode(
+            &TextInput::Pair("a".to_owned(), "b".to_owned()),
+            EncodeOptions::default(),
+        );
+        if let Err(InputError::Tokenizer(why)) = pair {
+            return Err(LoadError::invalid(format!(
+                "tokenizer.json cannot encode two texts ({why}): copy it again from where the model was trained"
+            )));
+        }
+        Ok(Self {
+            pairs: pair != Err(InputError::NoPairs),
+            ..unchecked
         })
     }
 
     /// The most tokens of one input.
     pub const fn max_tokens(&self) -> usize {
-        self.max_tokens
+        self.settings.max_tokens
     }
 
-    /// Encodes one input with the tokenizer's special tokens.
+    /// Whether the model has a form for two texts.
+    pub const fn has_pairs(&self) -> bool {
+        self.pairs
+    }
+
+    /// Whether conversations of any number of turns can be rendered.
+    pub const fn has_template(&self) -> bool {
+        self.settings.chat.is_some()
+    }
+
+    /// Encodes one input.
     ///
     /// # Errors
     /// See [`InputError`].
-    pub fn encode(
-        &self,
-        input: &TextInput,
-        _options: EncodeOptions,
-    ) -> Result<Encoded, InputError> {
-        let input: EncodeInput<'_> = match input {
-            TextInput::Text(text) => text.as_str().into(),
-            TextInput::Pair(first, second)
-            | TextInput::Conversation {
-                prompt: first,
-                response: second,
-            } => (first.as_str(), second.as_str()).into(),
-            TextInput::Messages(_) => return Err(InputError::NoPairs),
+    pub fn encode(&self, input: &TextInput, options: EncodeOptions) -> Result<Encoded, InputError> {
+        let form = self.form(input)?;
+        let side = options
+            .truncation
+            .or(self.settings.truncation)
+            .unwrap_or(if form.rendered {
+                Truncation::Left
+            } else {
+                Truncation::Right
+            });
+        let special = options.add_special_tokens.unwrap_or(!form.rendered);
+        let most = self.settings.max_tokens;
+        let limit = options.max_tokens.map_or(most, |limit| limit.min(most));
+        let (encoding, truncated) = self.fit(&form, special, limit, side)?;
+        let mut ids = encoding.get_ids().to_vec();
+        // The leading token that begins a rendered chat is part of its text, and was cut with it.
+        if truncated && form.rendered && !special && side == Truncation::Left {
+            self.restore_bos(&form, &mut ids)?;
+        }
+        let type_ids = match self.settings.segments {
+            Some(_) => encoding.get_type_ids().to_vec(),
+            None => vec![0; ids.len()],
         };
-        let encoding = self
-            .tokenizer
-            .encode(input, true)
-            .map_err(|error| InputError::Tokenizer(error.to_string()))?;
-        let encoded = Encoded {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: match self.segments {
-                Some(_) => encoding.get_type_ids().to_vec(),
-                None => vec![0; encoding.len()],
+        self.check(Encoded {
+            ids,
+            type_ids,
+            truncated,
+        })
+    }
+
+    fn form<'a>(&self, input: &'a TextInput) -> Result<Form<'a>, InputError> {
+        match (input, self.settings.kind) {
+            (TextInput::Text(text), _) => Ok(Form::texts(text, None)),
+            (TextInput::Pair(first, second), _) => self.pair(first, second),
+            (TextInput::Conversation { prompt, response }, Kind::Encoder) => {
+                self.pair(prompt, response)
+            }
+            (TextInput::Conversation { prompt, response }, Kind::Decoder) => {
+                let turn = |role: &str, content: &String| ChatMessage {
+                    role: role.to_owned(),
+                    content: content.clone(),
+                };
+                self.render(&[turn("user", prompt), turn("assistant", response)])
+            }
+            (TextInput::Messages(messages), Kind::Encoder) => match messages.as_slice() {
+                [prompt, response] if prompt.role == "user" && response.role == "assistant" => {
+                    self.pair(&prompt.content, &response.content)
+                }
+                _ => Err(InputError::NoPairOfTurns),
             },
-            truncated: !encoding.get_overflowing().is_empty(),
+            (TextInput::Messages(messages), Kind::Decoder) => self.render(messages),
+        }
+    }
+
+    fn pair<'a>(&self, first: &'a str, second: &'a str) -> Result<Form<'a>, InputError> {
+        if self.pairs {
+            Ok(Form::texts(first, Some(second)))
+        } else {
+            Err(InputError::NoPairs)
+        }
+    }
+
+    fn render(&self, messages: &[ChatMessage]) -> Result<Form<'static>, InputError> {
+        if messages.is_empty() {
+            return Err(InputError::NoMessages);
+        }
+        let chat = self.settings.chat.as_ref().ok_or(InputError::NoTemplate)?;
+        Ok(Form {
+            first: chat.render(messages)?.into(),
+            second: None,
+            rendered: true,
+        })
+    }
+
+    /// Encodes with no more than `limit` tokens; whether something was cut is said beside it.
+    fn fit(
+        &self,
+        form: &Form<'_>,
+        special: bool,
+        limit: usize,
+        side: Truncation,
+    ) -> Result<(Encoding, bool), InputError> {
+        let first = self.tokens(&form.first)?;
+        let second = form.second.map(|text| self.tokens(text)).transpose()?;
+        let added = if special {
+            special_tokens(&self.tokenizer, second.is_some())
+        } else {
+            0
         };
-        self.check(encoded)
+        let tokens = first.len() + second.as_ref().map_or(0, Encoding::len) + added;
+        if side == Truncation::Reject && tokens > limit {
+            return Err(InputError::TooLong { tokens, limit });
+        }
+        let direction = match side {
+            Truncation::Right | Truncation::Reject => TruncationDirection::Right,
+            Truncation::Left => TruncationDirection::Left,
+        };
+        if limit <= added {
+            return Err(InputError::NoRoom {
+                limit,
+                special: added,
+            });
+        }
+        let params = TruncationParams {
+            direction,
+            max_length: limit - added,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        let encoding = guarded(|| {
+            let (first, second) = truncate_encodings(first, second, &params)?;
+            self.tokenizer
+                .post_process(kept(first), second.map(kept), special)
+        })
+        .map_err(InputError::Tokenizer)?;
+        Ok((encoding, tokens > limit))
+    }
+
+    /// Tokens of one text by itself, without special ones.
+    fn tokens(&self, text: &str) -> Result<Encoding, InputError> {
+        guarded(|| self.tokenizer.encode_fast(text, false)).map_err(InputError::Tokenizer)
+    }
+
+    fn restore_bos(&self, form: &Form<'_>, ids: &mut [u32]) -> Result<(), InputError> {
+        let Some(bos) = self.settings.bos.as_deref().zip(self.bos) else {
+            return Ok(());
+        };
+        // A limit of one token leaves the end, which is what is scored.
+        if let ([first, _, ..], (text, id)) = (ids, bos)
+            && form.first.starts_with(text)
+            && self.tokens(text)?.get_ids() == [id]
+        {
+            *first = id;
+        }
+        Ok(())
     }
 
     fn check(&self, encoded: Encoded) -> Result<Encoded, InputError> {
-        let tokens = encoded.ids.len();
         let segments = encoded
             .type_ids
             .iter()
             .max()
             .map_or(0, |id| *id as usize + 1);
-        if tokens == 0 {
+        let beyond = encoded
+            .ids
+            .iter()
+            .find(|id| **id as usize >= self.settings.vocabulary);
+        if encoded.ids.is_empty() {
             Err(InputError::Empty)
-        } else if self.segments.is_some_and(|known| segments > known) {
+        } else if self.settings.segments.is_some_and(|known| segments > known) {
             Err(InputError::NoPairs)
-        } else if self.truncation == Truncation::Reject && tokens > self.max_tokens {
-            Err(InputError::TooLong {
-                tokens,
-                limit: self.max_tokens,
-            })
+        } else if let Some(id) = beyond {
+            Err(InputError::Tokenizer(format!(
+                "the token id {id} has no embedding"
+            )))
         } else {
             Ok(encoded)
         }
     }
 }
 
-/// Special tokens of a pair, the most that are ever added.
-fn special_tokens(tokenizer: &Tokenizer) -> usize {
-    use tokenizers::PostProcessor;
+/// The library panics where a file contradicts itself: such a file must neither end the program nor
+/// a thread of it.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_panic) => Err("it contradicts itself".to_owned()),
+    }
+}
+
+/// Without what was cut off, which would be processed for nothing.
+fn kept(mut encoding: Encoding) -> Encoding {
+    drop(encoding.take_overflowing());
+    encoding
+}
+
+/// Whether the tokenizer was made for pairs; without a form they would be two texts run together.
+fn has_pair_form(processor: &PostProcessorWrapper) -> bool {
+    match processor {
+        PostProcessorWrapper::Roberta(_)
+        | PostProcessorWrapper::Bert(_)
+        | PostProcessorWrapper::Template(_) => true,
+        PostProcessorWrapper::ByteLevel(_) => false,
+        PostProcessorWrapper::Sequence(all) => all.as_ref().iter().any(has_pair_form),
+    }
+}
+
+/// Special tokens that are added to one text, or to two.
+fn special_tokens(tokenizer: &Tokenizer, pair: bool) -> usize {
     tokenizer
         .get_post_processor()
-        .map_or(0, |processor| processor.added_tokens(true))
+        .map_or(0, |processor| processor.added_tokens(pair))
 }

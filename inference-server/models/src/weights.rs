@@ -1,5 +1,6 @@
-//! Named tensors of a checkpoint, in f32.
+//! Named tensors of a checkpoint.
 //!
+//! Owns the checkpoint's numbers, in the format that they are stored in. Must not know of layers.
 //! Invariants: a tensor is built from bytes that were hashed; all numbers are finite; whoever asks
 //! for a tensor says its shape, and gets that or an error that names it.
 
@@ -8,6 +9,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
+use crate::dtype::Dtype;
 use crate::error::LoadError;
 
 /// Named tensors of a checkpoint.
@@ -15,10 +17,23 @@ use crate::error::LoadError;
 pub struct Weights {
     tensors: HashMap<String, Tensor>,
     parameters: u64,
-    bytes: u64,
+    dtype: Dtype,
 }
 
 impl Weights {
+    /// No tensors yet, for layers that keep them as `dtype`.
+    pub fn new(dtype: Dtype) -> Self {
+        Self {
+            dtype: dtype.on_cpu(),
+            ..Self::default()
+        }
+    }
+
+    /// The format that layers keep them in; never `Auto`.
+    pub const fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
     /// Adds the tensors of the shard `name`.
     ///
     /// # Errors
@@ -34,11 +49,13 @@ impl Weights {
             let dtype = dtype(name, tensor, view.dtype())?;
             let Some(dtype) = dtype else { continue };
             let value = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
-                .and_then(|value| value.to_dtype(DType::F32))
                 .map_err(LoadError::tensor(tensor))?;
-            require_finite(name, tensor, &value)?;
+            if !is_finite(&value).map_err(LoadError::tensor(tensor))? {
+                return Err(LoadError::invalid(format!(
+                    "{name}: {tensor} holds numbers that are not finite: the training diverged or the file is damaged"
+                )));
+            }
             self.parameters += value.elem_count() as u64;
-            self.bytes += view.data().len() as u64;
             if self.tensors.insert(tensor.to_owned(), value).is_some() {
                 return Err(LoadError::invalid(format!(
                     "{name}: {tensor} is in two shards"
@@ -63,16 +80,59 @@ impl Weights {
         self.tensors.get(name)?.dims().first().copied()
     }
 
-    /// The tensor `name` of that shape.
+    /// The number of matrices `PREFIX.0.weight`, `PREFIX.2.weight` and so on.
+    pub fn chain(&self, prefix: &str) -> usize {
+        (0..)
+            .step_by(2)
+            .take_while(|i| self.contains(&format!("{prefix}.{i}.weight")))
+            .count()
+    }
+
+    /// The first of `prefixes` under which there is a tensor `name`; the first of all where there is none,
+    /// so that the error names what is usual.
+    pub fn prefix<'a>(&self, prefixes: &[&'a str], name: &str) -> &'a str {
+        let found = prefixes
+            .iter()
+            .find(|prefix| self.contains(&format!("{prefix}{name}")));
+        found
+            .or_else(|| prefixes.first())
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The tensor `name` of that shape, in f32.
     ///
     /// # Errors
     /// `ModelInvalid` when it is missing or of another shape.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        self.find(name, shape)?
+            .to_dtype(DType::F32)
+            .map_err(LoadError::tensor(name))
+    }
+
+    /// The tensor `name` of that shape, in that format.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when it is missing or of another shape, or its numbers are too large.
+    pub fn get_as(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, LoadError> {
+        let tensor = self.find(name, shape)?;
+        let rounded = tensor.to_dtype(dtype).map_err(LoadError::tensor(name))?;
+        if is_finite(&rounded).map_err(LoadError::tensor(name))? {
+            Ok(rounded)
+        } else {
+            Err(LoadError::invalid(format!(
+                "{name} holds numbers beyond the range of {}: choose --dtype bf16 or f32",
+                dtype.as_str()
+            )))
+        }
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Tensor, LoadError> {
         let tensor = self.tensors.get(name).ok_or_else(|| {
             LoadError::invalid(format!("the weights lack {name}: the checkpoint is not complete, or config.json belongs to another model"))
         })?;
         if tensor.dims() == shape {
-            Ok(tensor.clone())
+            Ok(tensor)
         } else {
             Err(LoadError::invalid(format!(
                 "{name} has the shape {:?} where config.json asks for {shape:?}: they belong to different models",
@@ -99,16 +159,10 @@ fn dtype(file: &str, tensor: &str, dtype: safetensors::Dtype) -> Result<Option<D
     }
 }
 
-fn require_finite(file: &str, name: &str, tensor: &Tensor) -> Result<(), LoadError> {
-    let values = tensor
-        .flatten_all()
-        .and_then(|flat| flat.to_vec1::<f32>())
-        .map_err(LoadError::tensor(name))?;
-    if values.iter().all(|value| value.is_finite()) {
-        Ok(())
-    } else {
-        Err(LoadError::invalid(format!(
-            "{file}: {name} holds numbers that are not finite: the training diverged or the file is damaged"
-        )))
-    }
+fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
+    let values = tensor.flatten_all()?.to_dtype(DType::F32)?;
+    Ok(values
+        .to_vec1::<f32>()?
+        .iter()
+        .all(|value| value.is_finite()))
 }

@@ -1,81 +1,56 @@
-//! Scores are those of transformers, and the same bits in any batch.
+//! Scores are those of transformers.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use inference_models::{EncodeOptions, LoadOptions, Model, Packed, TextInput, load};
-use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{
+    Expected, demo, encode, expected, here, input, limit, logits, open, open_as, references,
+};
+use inference_models::architectures::supported;
+use inference_models::{Dtype, EncodeOptions, Model};
 
 const TOLERANCE: f32 = 1e-4;
 
-#[derive(Deserialize)]
-struct Expected {
-    text: String,
-    text_pair: Option<String>,
-    score: f32,
-    tokens: Option<usize>,
-}
-
-fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn demo(name: &str) -> PathBuf {
-    here("../../e2e/fixtures/demo-models").join(name)
-}
-
-fn open(folder: &Path, max_tokens: Option<usize>, threads: usize) -> Model {
-    load(
-        folder,
-        &LoadOptions {
-            max_tokens,
-            threads,
-            ..LoadOptions::default()
-        },
-    )
-    .unwrap()
-}
-
-fn expected(folder: &Path) -> Vec<Expected> {
-    let text = std::fs::read_to_string(folder.join("expected.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn input(line: &Expected) -> TextInput {
-    match &line.text_pair {
-        Some(pair) => TextInput::Pair(line.text.clone(), pair.clone()),
-        None => TextInput::Text(line.text.clone()),
-    }
-}
-
-fn scores(model: &Model, inputs: &[TextInput]) -> Vec<f32> {
-    let mut batch = Packed::default();
-    for input in inputs {
-        let encoded = model.tokenizer.encode(input, EncodeOptions::default()).unwrap();
-        batch.push(&encoded.ids, &encoded.type_ids);
-    }
-    model
-        .engine
-        .forward(&batch)
-        .unwrap()
-        .into_iter()
-        .map(|logits| logits[0])
-        .collect()
-}
-
 fn largest_difference(model: &Model, lines: &[Expected]) -> f32 {
     let inputs: Vec<_> = lines.iter().map(input).collect();
-    let differences = scores(model, &inputs)
-        .into_iter()
-        .zip(lines)
-        .map(|(s, l)| (s - l.score).abs());
-    differences.fold(0.0, f32::max)
+    let mut largest = 0f32;
+    for (found, line) in logits(model, &encode(model, &inputs)).iter().zip(lines) {
+        let wanted = line.logits();
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(wanted) {
+            largest = largest.max((found - wanted).abs());
+        }
+    }
+    largest
+}
+
+/// Tokens and scores of all lines of a model.
+fn check(folder: &Path) -> String {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    let model = open(folder, limit(folder), 1);
+    let lines = expected(folder);
+    for line in &lines {
+        let encoded = model
+            .tokenizer
+            .encode(&input(line), EncodeOptions::default())
+            .unwrap();
+        if let Some(tokens) = line.tokens {
+            assert_eq!(encoded.ids.len(), tokens, "{name}: {:?}", line.text);
+        }
+    }
+    let largest = largest_difference(&model, &lines);
+    assert!(largest <= TOLERANCE, "{name}: {largest}");
+    format!(
+        "{name}: {} lines, largest difference {largest:e}",
+        lines.len()
+    )
 }
 
 #[test]
@@ -89,54 +64,98 @@ fn the_demo_models_score_as_transformers_does() {
         let lines = expected(&demo(name));
         assert!(lines.len() > 100);
         let largest = largest_difference(&open(&demo(name), None, 1), &lines);
-        println!(
-            "{name}: {} lines, largest difference {largest:e}",
-            lines.len()
-        );
+        println!("{name}: largest difference {largest:e}");
         assert!(largest <= TOLERANCE, "{name}: {largest}");
     }
 }
 
 #[test]
 fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
-    let folder = here("tests/fixtures/parity/bert");
-    let limits = std::fs::read_to_string(folder.join("LIMITS.json")).unwrap();
-    let limits: serde_json::Value = serde_json::from_str(&limits).unwrap();
-    let max = limits["max_tokens_used_for_reference"].as_u64().unwrap();
-    let model = open(&folder, usize::try_from(max).ok(), 1);
-    let lines = expected(&folder);
-    for line in &lines {
-        let encoded = model.tokenizer.encode(&input(line), EncodeOptions::default()).unwrap();
-        if let Some(tokens) = line.tokens {
-            assert_eq!(encoded.ids.len(), tokens, "{:?}", line.text);
-        }
+    let folders = references("parity");
+    assert_eq!(folders.len(), 12);
+    for folder in folders {
+        println!("{}", check(&folder));
     }
-    let largest = largest_difference(&model, &lines);
-    println!(
-        "bert: {} lines, largest difference {largest:e}",
-        lines.len()
-    );
-    assert!(largest <= TOLERANCE, "{largest}");
 }
 
 #[test]
-fn a_score_is_the_same_bits_alone_and_in_any_batch_on_any_number_of_threads() {
-    let folder = demo("tiny-reward-v2");
-    let lines = expected(&folder);
-    let mut inputs: Vec<_> = lines.iter().take(100).map(input).collect();
-    inputs.push(TextInput::Text("a".to_owned()));
-    inputs.push(TextInput::Text("word ".repeat(5_000)));
-    let model = open(&folder, None, 1);
-    let alone: Vec<u32> = inputs
-        .iter()
-        .map(|input| scores(&model, std::slice::from_ref(input))[0].to_bits())
-        .collect();
-    for threads in [1, 2] {
-        let model = open(&folder, None, threads);
-        for size in [2, 3, 17, 64, 102] {
-            let batched = inputs.chunks(size).flat_map(|chunk| scores(&model, chunk));
-            let bits: Vec<u32> = batched.map(f32::to_bits).collect();
-            assert_eq!(bits, alone, "in batches of {size} on {threads} threads");
-        }
+fn heads_formats_and_configs_that_those_lack_score_as_transformers_does() {
+    let folders = references("parity-extra");
+    assert_eq!(folders.len(), 12);
+    for folder in folders {
+        println!("{}", check(&folder));
+    }
+}
+
+#[test]
+fn a_checkpoint_of_sixteen_bits_loses_nothing_in_its_own_format() {
+    for (name, dtype) in [("llama-bf16", Dtype::Bf16), ("qwen3-f16", Dtype::F16)] {
+        let folder = here("tests/fixtures/parity-extra").join(name);
+        let lines = expected(&folder);
+        let inputs: Vec<_> = lines.iter().map(input).collect();
+        let score = |dtype| {
+            let model = open_as(&folder, limit(&folder), 1, dtype);
+            logits(&model, &encode(&model, &inputs))
+        };
+        assert_eq!(score(dtype), score(Dtype::F32), "{name}");
+        assert_ne!(score(Dtype::Int8), score(Dtype::F32), "{name}");
+    }
+}
+
+#[test]
+fn every_architecture_that_is_said_to_be_served_has_a_reference() {
+    let folders = [references("parity"), references("parity-extra")].concat();
+    let architecture = |folder: &std::path::PathBuf| {
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["architectures"][0].as_str().unwrap().to_owned()
+    };
+    let proven: BTreeSet<_> = folders.iter().map(architecture).collect();
+    let said: BTreeSet<_> = supported().map(ToOwned::to_owned).collect();
+    assert_eq!(said, proven);
+}
+
+/// The largest difference of a model whose config has one field changed.
+fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
+    let source = here("tests/fixtures/parity-extra").join(name);
+    let folder = tempfile::TempDir::new().unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[field] = value;
+    std::fs::write(path, config.to_string()).unwrap();
+    largest_difference(&open(folder.path(), limit(&source), 1), &expected(&source))
+}
+
+#[test]
+fn the_references_notice_what_they_are_there_for() {
+    use serde_json::{Value, json};
+    for (name, field, value) in [
+        ("mistral-window", "sliding_window", Value::Null),
+        ("mistral-window", "sliding_window", json!(9)),
+        ("modernbert-cls", "classifier_pooling", json!("mean")),
+        ("modernbert-cls", "local_attention", json!(18)),
+        ("modernbert-cls", "global_attn_every_n_layers", json!(1)),
+        ("modernbert-cls", "local_rope_theta", Value::Null),
+        ("llama-bf16", "pad_token_id", Value::Null),
+        ("llama-bf16", "rope_scaling", Value::Null),
+        ("qwen2-reward", "use_sliding_window", json!(false)),
+        ("qwen2-reward", "max_window_layers", json!(0)),
+        ("grm", "attn_logit_softcapping", Value::Null),
+        ("grm", "query_pre_attn_scalar", json!(8)),
+        ("gpt-neox-sequential", "use_parallel_residual", json!(true)),
+        ("gpt-neox-sequential", "rotary_emb_base", json!(10_000)),
+        ("gpt-neox-sequential", "hidden_act", json!("gelu")),
+        ("deberta-unshared", "pos_att_type", json!("c2p")),
+    ] {
+        let difference = difference_with(name, field, value.clone());
+        assert!(
+            difference > TOLERANCE,
+            "{name} with {field} {value}: {difference}"
+        );
     }
 }

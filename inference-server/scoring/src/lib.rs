@@ -4,8 +4,11 @@
 //! a request is answered once, by a score or an error; a batch is admitted whole or not at all;
 //! whatever waits is bounded.
 
+pub mod cache;
 pub mod calibration;
+pub mod evaluation;
 mod local;
+mod queue;
 pub mod scheduler;
 
 use std::time::{Duration, Instant};
@@ -42,6 +45,8 @@ pub struct Score {
 pub struct Scores {
     /// One for each input, in its order.
     pub scores: Vec<Score>,
+    /// How many of them were remembered and not computed.
+    pub hits: usize,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -53,8 +58,10 @@ pub struct Timings {
     pub tokenise: Duration,
     /// Waiting for room and for the engine.
     pub queue: Duration,
-    /// The forward pass of its batch.
+    /// The forward passes of its batches.
     pub inference: Duration,
+    /// Whether all scores were remembered, so that the times say nothing of the model.
+    pub cached: bool,
 }
 
 /// Why there is no score.
@@ -85,6 +92,14 @@ pub enum ScoreError {
     NotReady,
 }
 
+/// Watches the engine's work.
+pub trait Observer: Send + Sync + std::fmt::Debug {
+    /// A batch was computed.
+    fn batch(&self, sequences: usize, tokens: usize, took: Duration);
+    /// A request's client left before its score was computed.
+    fn left(&self);
+}
+
 /// What every source of scores does: an engine here, or a revision elsewhere.
 pub trait Scorer: Send + Sync + 'static {
     /// Scores a request.
@@ -95,4 +110,9 @@ pub trait Scorer: Send + Sync + 'static {
         &self,
         request: ScoreRequest,
     ) -> impl Future<Output = Result<Scores, ScoreError>> + Send;
+
+    /// Tokens that wait for the engine, where they wait in this process.
+    fn queued_tokens(&self) -> usize {
+        0
+    }
 }

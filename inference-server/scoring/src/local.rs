@@ -1,25 +1,27 @@
 //! The engine of this process as a [`Scorer`].
 //!
-//! Owns the threads: tokenising on the runtime's blocking threads, one thread for the engine. While
-//! the engine computes, the next batch gathers in the queue; no timer holds a request back.
+//! Owns admission: how many requests are worked on, how many tokens may wait for the engine, and
+//! that what cannot be admitted is told so. Tokens are made on the runtime's blocking threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use inference_api::{Input, InputOptions, Side};
-use inference_models::{
-    ChatMessage, EncodeOptions, Encoded, Engine, Model, Packed, TextInput, Truncation,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use inference_models::{ChatMessage, EncodeOptions, Encoded, Model, TextInput, Truncation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::scheduler::{Batch, Entry, Scheduler};
-use crate::{Score, ScoreError, ScoreRequest, Scorer, Scores, Timings};
+use crate::cache::{CachedQueue, Scope, Store};
+use crate::queue::Queue;
+use crate::{Observer, Score, ScoreError, ScoreRequest, Scorer, Scores, Timings};
 
 /// Requests that may wait for room before more are turned away at once.
 const MAX_WAITERS: usize = 2_048;
 /// How many batches' worth of tokens may be in the queue.
 const QUEUED_BATCHES: usize = 8;
+/// Tokens that the CPU engine is given at once. It computes one sequence after the other, so that a
+/// larger batch only makes its first sequence wait for its last.
+const CPU_BATCH_TOKENS: usize = 1_024;
 
 /// How much is done at once.
 #[derive(Clone, Copy, Debug)]
@@ -35,55 +37,34 @@ pub struct Settings {
 pub struct LocalScorer {
     model: Arc<Model>,
     queue: Arc<Queue>,
+    cache: Option<CachedQueue>,
     requests: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
     token_room: usize,
     waiters: AtomicUsize,
 }
 
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    scheduler: Scheduler<Job>,
-    closed: bool,
-}
-
-/// All sequences of one request: they are scored in one batch.
-#[derive(Debug)]
-struct Job {
-    sequences: Vec<Encoded>,
-    queued: Instant,
-    answer: oneshot::Sender<Answer>,
-}
-
-type Answer = Result<(Vec<Vec<f32>>, Duration, Duration), ScoreError>;
-
 impl LocalScorer {
     /// Starts the engine's thread.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(model: Arc<Model>, settings: Settings) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue {
-            state: Mutex::new(State {
-                scheduler: Scheduler::new(settings.max_batch_tokens),
-                closed: false,
-            }),
-            changed: Condvar::new(),
-        });
+    pub fn start(
+        model: Arc<Model>,
+        settings: Settings,
+        cache: Option<(Arc<Store>, Scope)>,
+        observer: Arc<dyn Observer>,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::new(settings.max_batch_tokens.min(CPU_BATCH_TOKENS)));
         let (engine, work) = (model.clone(), queue.clone());
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || work.run(engine.engine.as_ref()))?;
+            .spawn(move || work.run(engine.engine.as_ref(), observer.as_ref()))?;
         let token_room = settings.max_batch_tokens.saturating_mul(QUEUED_BATCHES);
         let token_room = token_room.clamp(1, u32::MAX as usize >> 3);
         Ok(Self {
             model,
+            cache: cache.map(|(store, scope)| CachedQueue::new(queue.clone(), store, scope)),
             queue,
             requests: Arc::new(Semaphore::new(settings.max_concurrent_requests.max(1))),
             tokens: Arc::new(Semaphore::new(token_room)),
@@ -137,6 +118,26 @@ impl LocalScorer {
         tokio::task::spawn_blocking(encode)
             .await
             .map_err(|_| ScoreError::Engine)?
+    }
+
+    /// Waits for room and for the engine; what is remembered needs neither.
+    async fn compute(
+        &self,
+        sequences: Vec<Encoded>,
+        deadline: Instant,
+    ) -> Result<(Vec<Vec<f32>>, usize, Duration, Duration), ScoreError> {
+        let count: usize = sequences.iter().map(|s| s.ids.len()).sum();
+        // What is larger than the whole room takes all of it.
+        let room = u32::try_from(count.min(self.token_room)).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        let _tokens = self.room(&self.tokens, room, deadline).await?;
+        let admitted = began.elapsed();
+        let (computed, hits) = match &self.cache {
+            Some(cache) => cache.compute(sequences, deadline).await?,
+            None => (self.queue.compute(sequences, deadline).await?, 0),
+        };
+        let waited = admitted + computed.waited;
+        Ok((computed.logits, hits, waited, computed.inference))
     }
 }
 
@@ -199,30 +200,11 @@ impl Scorer for LocalScorer {
             .iter()
             .map(|s| (s.ids.len(), s.truncated))
             .collect();
-        let count: usize = shapes.iter().map(|(tokens, _)| tokens).sum();
-        // What is larger than the whole room takes all of it, and so runs alone.
-        let room = u32::try_from(count.min(self.token_room)).unwrap_or(u32::MAX);
-        let _tokens = self.room(&self.tokens, room, request.deadline).await?;
-        let (answer, answered) = oneshot::channel();
-        let job = Job {
-            sequences,
-            queued: Instant::now(),
-            answer,
-        };
-        self.queue.push(Entry {
-            tokens: count,
-            deadline: request.deadline,
-            payload: job,
-        });
-        let (logits, waited, inference) =
-            match tokio::time::timeout_at(request.deadline.into(), answered).await {
-                Ok(Ok(answer)) => answer?,
-                Ok(Err(_)) => return Err(ScoreError::Engine),
-                Err(_) => return Err(ScoreError::Late),
-            };
+        let (logits, hits, waited, inference) = self.compute(sequences, request.deadline).await?;
         if logits.iter().flatten().any(|value| !value.is_finite()) {
             return Err(ScoreError::NotFinite);
         }
+        let cached = hits == logits.len();
         let score = |(logits, (tokens, truncated))| Score {
             logits,
             tokens,
@@ -230,84 +212,23 @@ impl Scorer for LocalScorer {
         };
         Ok(Scores {
             scores: logits.into_iter().zip(shapes).map(score).collect(),
+            hits,
             timings: Timings {
                 tokenise: tokenised - admitted,
                 queue: (admitted - arrived) + waited,
                 inference,
+                cached,
             },
         })
+    }
+
+    fn queued_tokens(&self) -> usize {
+        self.queue.tokens()
     }
 }
 
 impl Drop for LocalScorer {
     fn drop(&mut self) {
-        self.queue.lock().closed = true;
-        self.queue.changed.notify_all();
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, entry: Entry<Job>) {
-        self.lock().scheduler.push(entry);
-        self.changed.notify_one();
-    }
-
-    fn run(&self, engine: &dyn Engine) {
-        while let Some(batch) = self.next() {
-            for job in batch.late {
-                // Whoever asked may have left; then there is nobody to tell.
-                let _ = job.answer.send(Err(ScoreError::Late));
-            }
-            if !batch.ready.is_empty() {
-                compute(engine, batch.ready);
-            }
-        }
-    }
-
-    /// The next batch; `None` when the scorer is gone.
-    fn next(&self) -> Option<Batch<Job>> {
-        let mut state = self.lock();
-        while state.scheduler.is_empty() {
-            if state.closed {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        Some(
-            state
-                .scheduler
-                .take(Instant::now(), |job| job.answer.is_closed()),
-        )
-    }
-}
-
-fn compute(engine: &dyn Engine, jobs: Vec<Job>) {
-    let began = Instant::now();
-    let mut batch = Packed::default();
-    for sequence in jobs.iter().flat_map(|job| &job.sequences) {
-        batch.push(&sequence.ids, &sequence.type_ids);
-    }
-    let outcome = engine.forward(&batch);
-    let took = began.elapsed();
-    let mut logits = match outcome {
-        Ok(logits) => logits.into_iter(),
-        Err(error) => {
-            tracing::error!(target: "model", %error, "a batch failed");
-            for job in jobs {
-                let _ = job.answer.send(Err(ScoreError::Engine));
-            }
-            return;
-        }
-    };
-    for job in jobs {
-        let own = logits.by_ref().take(job.sequences.len()).collect();
-        let _ = job.answer.send(Ok((own, began - job.queued, took)));
+        self.queue.close();
     }
 }

@@ -1,36 +1,50 @@
-//! The queue before the engine, as a plain struct: what is scored next, and together.
+//! The queue before the engine, as a plain struct: what is computed next, and together.
 //!
 //! Owns order and size of batches. It must not know of threads or channels; the time is an argument.
-//! Invariants: first come, first scored; a batch stays within the token budget unless its only item
-//! is larger; nothing is lost and nothing comes twice.
+//! Requests share the engine by deficit round robin (Shreedhar and Varghese 1995): each in its turn
+//! may spend [`QUANTUM`] tokens more, so that a short request passes a long one after a bounded
+//! number of tokens, and a long one gets its turn all the same. Invariants: the items of one request
+//! keep their order; a batch stays within the token budget unless its only item is larger; nothing
+//! is lost and nothing comes twice.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// An item that waits.
+/// Tokens that a request may spend more in each of its turns.
+pub const QUANTUM: usize = 512;
+
+/// One sequence that waits.
 #[derive(Debug)]
-pub struct Entry<T> {
+pub struct Item<T> {
     /// What it costs.
     pub tokens: usize,
-    /// When it is of no use any more.
-    pub deadline: Instant,
     /// What it is.
     pub payload: T,
+}
+
+/// A request that waits, with those of its items that were not taken yet.
+#[derive(Debug)]
+struct Lane<T> {
+    items: VecDeque<Item<T>>,
+    deadline: Instant,
+    credit: usize,
 }
 
 /// The queue.
 #[derive(Debug)]
 pub struct Scheduler<T> {
-    waiting: VecDeque<Entry<T>>,
+    /// In the order of their turns.
+    lanes: VecDeque<Lane<T>>,
     budget: usize,
+    tokens: usize,
 }
 
 /// What leaves the queue at once.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Batch<T> {
-    /// To be scored together.
+    /// To be computed together.
     pub ready: Vec<T>,
-    /// Too late to be scored.
+    /// Too late to be computed.
     pub late: Vec<T>,
 }
 
@@ -38,45 +52,90 @@ impl<T> Scheduler<T> {
     /// A queue whose batches have at most `budget` tokens.
     pub const fn new(budget: usize) -> Self {
         Self {
-            waiting: VecDeque::new(),
+            lanes: VecDeque::new(),
             budget,
+            tokens: 0,
         }
     }
 
-    /// Adds an item.
-    pub fn push(&mut self, entry: Entry<T>) {
-        self.waiting.push_back(entry);
+    /// Adds a request, which is of no use after `deadline`.
+    pub fn push(&mut self, deadline: Instant, items: impl IntoIterator<Item = Item<T>>) {
+        let items: VecDeque<_> = items.into_iter().collect();
+        self.tokens += cost(&items);
+        if !items.is_empty() {
+            self.lanes.push_back(Lane {
+                items,
+                deadline,
+                credit: QUANTUM,
+            });
+        }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.lanes.is_empty()
     }
 
-    /// Takes the next batch. Items that `is_cancelled` says nobody waits for are dropped.
+    /// Tokens that wait.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Takes the next batch. Requests that `is_cancelled` says nobody waits for are dropped.
     pub fn take(&mut self, now: Instant, is_cancelled: impl Fn(&T) -> bool) -> Batch<T> {
         let mut batch = Batch {
             ready: Vec::new(),
             late: Vec::new(),
         };
-        let mut tokens = 0;
-        while let Some(entry) = self.waiting.pop_front() {
-            if is_cancelled(&entry.payload) {
+        let mut spent = 0;
+        while let Some(mut lane) = self.lanes.pop_front() {
+            let head = lane.items.front();
+            if head.is_none_or(|item| is_cancelled(&item.payload)) {
+                self.tokens -= cost(&lane.items);
                 continue;
             }
-            if entry.deadline <= now {
-                batch.late.push(entry.payload);
+            if lane.deadline <= now {
+                self.tokens -= cost(&lane.items);
+                batch
+                    .late
+                    .extend(lane.items.into_iter().map(|item| item.payload));
                 continue;
             }
-            if !batch.ready.is_empty() && tokens + entry.tokens > self.budget {
-                self.waiting.push_front(entry);
+            if self.spend(&mut lane, &mut spent, &mut batch.ready) {
+                // It keeps its turn, with what is left of its credit.
+                self.lanes.push_front(lane);
                 break;
             }
-            tokens += entry.tokens;
-            batch.ready.push(entry.payload);
+            if !lane.items.is_empty() {
+                lane.credit += QUANTUM;
+                self.lanes.push_back(lane);
+            }
         }
         batch
     }
+
+    /// Takes of `lane` what its credit and the budget allow; answers whether the budget is spent.
+    fn spend(&mut self, lane: &mut Lane<T>, spent: &mut usize, ready: &mut Vec<T>) -> bool {
+        while let Some(item) = lane.items.pop_front() {
+            if item.tokens > lane.credit {
+                lane.items.push_front(item);
+                return false;
+            }
+            if !ready.is_empty() && *spent + item.tokens > self.budget {
+                lane.items.push_front(item);
+                return true;
+            }
+            lane.credit -= item.tokens;
+            *spent += item.tokens;
+            self.tokens -= item.tokens;
+            ready.push(item.payload);
+        }
+        false
+    }
+}
+
+fn cost<T>(items: &VecDeque<Item<T>>) -> usize {
+    items.iter().map(|item| item.tokens).sum()
 }
 
 #[cfg(test)]
@@ -87,40 +146,104 @@ mod tests {
 
     use super::*;
 
-    #[derive(Clone, Copy, Debug)]
-    struct Item {
+    /// Request, place in it, tokens, and whether its client has left.
+    type Payload = (usize, usize, usize, bool);
+
+    fn push(
+        queue: &mut Scheduler<Payload>,
         id: usize,
-        tokens: usize,
-        cancelled: bool,
+        tokens: &[usize],
+        deadline: Instant,
+        left: bool,
+    ) {
+        let item = |(place, &tokens): (usize, &usize)| Item {
+            tokens,
+            payload: (id, place, tokens, left),
+        };
+        queue.push(deadline, tokens.iter().enumerate().map(item));
+    }
+
+    fn cost_of(batch: &[Payload]) -> usize {
+        batch.iter().map(|item| item.2).sum()
     }
 
     proptest! {
         #[test]
         fn order_and_budget_hold_and_nothing_is_lost_or_comes_twice(
-            items in prop::collection::vec((1_usize..40, 0_u64..6, prop::bool::weighted(0.1)), 0..80),
-            budget in 1_usize..60,
+            requests in prop::collection::vec(
+                (prop::collection::vec(1_usize..2_000, 1..6), 0_u64..30, prop::bool::weighted(0.1)),
+                0..30,
+            ),
+            budget in 1_usize..3_000,
         ) {
             let start = Instant::now();
             let at = |second: u64| start + Duration::from_secs(second);
             let mut queue = Scheduler::new(budget);
-            for (id, (tokens, deadline, cancelled)) in items.iter().copied().enumerate() {
-                let payload = Item { id, tokens, cancelled };
-                queue.push(Entry { tokens, deadline: at(deadline), payload });
+            for (id, (tokens, deadline, left)) in requests.iter().enumerate() {
+                push(&mut queue, id, tokens, at(*deadline), *left);
             }
-            let (mut scored, mut late, mut second) = (Vec::new(), Vec::new(), 0);
+            let (mut ready, mut late, mut second) = (Vec::new(), Vec::new(), 0);
             while !queue.is_empty() {
-                let batch = queue.take(at(second), |item| item.cancelled);
-                let tokens: usize = batch.ready.iter().map(|item| item.tokens).sum();
-                prop_assert!(tokens <= budget || batch.ready.len() == 1);
-                scored.extend(batch.ready.iter().map(|item| item.id));
-                late.extend(batch.late.iter().map(|item| item.id));
+                let batch = queue.take(at(second), |item| item.3);
+                prop_assert!(cost_of(&batch.ready) <= budget || batch.ready.len() == 1);
+                prop_assert!(!batch.ready.is_empty() || !batch.late.is_empty() || queue.is_empty());
+                ready.extend(batch.ready);
+                late.extend(batch.late);
                 second += 1;
             }
-            prop_assert!(scored.is_sorted());
-            let cancelled = items.iter().enumerate().filter(|(_, item)| item.2).map(|(id, _)| id);
-            let mut all: Vec<usize> = scored.into_iter().chain(late).chain(cancelled).collect();
+            prop_assert_eq!(queue.tokens(), 0);
+            let mut expected = Vec::new();
+            for (id, (tokens, _, left)) in requests.iter().enumerate() {
+                let places: Vec<usize> =
+                    ready.iter().chain(&late).filter(|item| item.0 == id).map(|item| item.1).collect();
+                prop_assert!(places.is_sorted());
+                prop_assert!(*left == places.is_empty());
+                expected.extend((0..tokens.len()).filter(|_| !left).map(|place| (id, place)));
+            }
+            let mut all: Vec<_> = ready.iter().chain(&late).map(|item| (item.0, item.1)).collect();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..items.len()).collect::<Vec<_>>());
+            prop_assert_eq!(all, expected);
         }
+
+        #[test]
+        fn a_short_request_waits_for_no_more_than_one_turn_of_each_other(
+            others in prop::collection::vec(prop::collection::vec(1_usize..1_500, 1..200), 0..12),
+            tokens in 1_usize..QUANTUM,
+        ) {
+            let later = Instant::now() + Duration::from_mins(1);
+            let mut queue = Scheduler::new(1_024);
+            for (id, tokens) in others.iter().enumerate() {
+                push(&mut queue, id, tokens, later, false);
+            }
+            let short = others.len();
+            push(&mut queue, short, &[tokens], later, false);
+            let (mut before, mut served) = (0, false);
+            while !served {
+                let batch = queue.take(Instant::now(), |_| false);
+                served = batch.ready.iter().any(|item| item.0 == short);
+                before += batch.ready.iter().take_while(|item| item.0 != short).map(|item| item.2).sum::<usize>();
+            }
+            prop_assert!(before <= others.len() * QUANTUM, "{before}");
+        }
+    }
+
+    #[test]
+    fn an_item_larger_than_the_budget_runs_alone_and_is_not_starved() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut queue = Scheduler::new(1_024);
+        push(&mut queue, 0, &[16_384], later, false);
+        for id in 1..200 {
+            push(&mut queue, id, &[100], later, false);
+        }
+        let mut taken = Vec::new();
+        for id in 200..2_000 {
+            taken.push(queue.take(Instant::now(), |_| false).ready);
+            // New ones keep coming.
+            push(&mut queue, id, &[500, 500], later, false);
+        }
+        let alone = taken
+            .iter()
+            .find(|batch| batch.iter().any(|item| item.0 == 0));
+        assert_eq!(alone.map(Vec::len), Some(1));
     }
 }

@@ -45,6 +45,7 @@ impl Document {
             architecture,
             labels,
             load_seconds,
+            ..
         } = model.facts.clone();
         let labels = labels
             .into_iter()
@@ -88,7 +89,7 @@ fn cut(text: &str, characters: usize) -> String {
 /// # Errors
 /// When it cannot be served, with why.
 pub(crate) fn run(args: &Verify) -> anyhow::Result<()> {
-    let outcome = inference_models::load(&args.model.model, &args.model.options());
+    let outcome = inference_models::load(&args.model.model, &args.model.how.load());
     let document = match &outcome {
         Ok(model) => Document::sound(model),
         Err(error) => Document::bad(error),

@@ -9,32 +9,60 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use inference_scoring::Scorer;
 
-use super::App;
+use super::call::{CACHE, SERVER_TIMING};
+use super::{App, routes};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
-pub(super) async fn layer<S: Send + Sync + 'static>(
+/// When a request's head was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived(pub(super) Instant);
+
+/// Names a request in its answer and in the log.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    pub(super) fn text(&self) -> String {
+        self.0.to_str().unwrap_or_default().to_owned()
+    }
+}
+
+pub(super) async fn layer<S: Scorer>(
     State(app): State<Arc<App<S>>>,
     matched: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let arrived = Instant::now();
-    let endpoint = endpoint(matched.as_ref().map(MatchedPath::as_str));
-    let id = request_id(request.headers());
+    let route = routes::find(matched.as_ref().map(MatchedPath::as_str));
+    let endpoint = route.map_or("other", |route| route.path);
+    let (id, served) = (request_id(request.headers()), app.current.load_full());
+    let extensions = request.extensions_mut();
+    extensions.insert(Arrived(arrived));
+    extensions.insert(RequestId(id.clone()));
+    extensions.insert(served.clone());
     let mut response = next.run(request).await;
+    let took = arrived.elapsed();
     let headers = response.headers_mut();
-    if let Ok(version) = HeaderValue::from_str(&app.model.version) {
+    if let Ok(version) = HeaderValue::from_str(&served.model.version) {
         headers.insert(MODEL_VERSION, version);
     }
     headers.insert(REQUEST_ID, id.clone());
+    let total = format!("total;dur={:.3}", took.as_secs_f64() * 1e3);
+    if let Ok(total) = HeaderValue::from_str(&total) {
+        headers.append(SERVER_TIMING, total);
+    }
     if app.lifecycle.is_leaving() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let (status, took) = (response.status().as_u16(), arrived.elapsed());
-    app.metrics.answered(endpoint, status, took);
+    let status = response.status().as_u16();
+    let cached = response.headers().contains_key(CACHE);
+    app.metrics
+        .answered(endpoint, status, (!cached).then_some(took));
     tracing::debug!(
         target: "api",
         endpoint,
@@ -44,21 +72,6 @@ pub(super) async fn layer<S: Send + Sync + 'static>(
         "answered"
     );
     response
-}
-
-/// Routes as labels: a closed set.
-fn endpoint(path: Option<&str>) -> &'static str {
-    const ROUTES: [&str; 7] = [
-        "/predict",
-        "/predict/batch",
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/model/info",
-        "/metrics",
-    ];
-    let known = path.and_then(|path| ROUTES.into_iter().find(|route| *route == path));
-    known.unwrap_or("other")
 }
 
 /// The client's id where it is a sane one, else one of ours.

@@ -3,18 +3,23 @@
 //! Invariants: while the server leaves it still takes connections for the delay, because those who
 //! send to it learn late; then each connection ends after the request that it is in.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
 
 use crate::http::Lifecycle;
+use crate::http::edge::Peer;
 
 /// The longest that a client may take for its headers.
 const HEADER_PATIENCE: Duration = Duration::from_secs(15);
@@ -47,7 +52,7 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connect(stream, router.clone(), &open),
+                Ok((stream, peer)) => connect(stream, peer, router.clone(), &open),
                 // Out of file descriptors, say: connections that end give some back.
                 Err(error) => {
                     tracing::warn!(target: "api", %error, "a connection is lost");
@@ -66,13 +71,17 @@ pub(super) async fn serve(
     }
 }
 
-fn connect(stream: TcpStream, router: Router, open: &GracefulShutdown) {
+fn connect(stream: TcpStream, peer: SocketAddr, router: Router, open: &GracefulShutdown) {
     // Small answers should not wait for more.
     let _ = stream.set_nodelay(true);
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let connection = open.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -4,35 +4,47 @@
 //! also while the server leaves.
 
 mod connections;
+mod loader;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use inference_api::Limits;
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use inference_api::{Limits, Problem};
 use inference_models::Model;
-use inference_scoring::{LocalScorer, Settings as ScorerSettings};
+use inference_scoring::LocalScorer;
+use inference_scoring::cache::{CacheSettings, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Serve;
 use crate::cli::verify::Document;
-use crate::http::{self, App, Lifecycle, ModelInfo, Settings};
+use crate::http::edge::Edge;
+use crate::http::{self, App, CacheControl, Lifecycle, NoCache, Settings, Updates};
 use crate::logging;
 use crate::metrics::Metrics;
+use loader::{Common, FolderLoader};
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the model cannot be served, or the address not listened on.
-pub(crate) fn run(args: Serve) -> anyhow::Result<()> {
-    logging::start(&args.log, args.log_format)?;
+pub(crate) fn run(mut args: Serve) -> anyhow::Result<()> {
+    // One day for all models that this process will serve, or scores would change at midnight.
+    args.model.how.special_date.get_or_insert_with(today);
+    logging::start(&args.log, args.log_format, args.log_file.as_deref())?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
         .enable_all()
         .build()?
         .block_on(serve(args))
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 async fn serve(args: Serve) -> anyhow::Result<()> {
@@ -47,14 +59,17 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         }
     };
     tokio::pin!(leave);
+    // What is wrong with a flag shows before a large model is loaded.
+    let edge = args.edge.edge()?;
     let listener = listen(args.listen).await?;
     let model = tokio::select! {
         model = load(&args) => model?,
         () = &mut leave => return Ok(()),
     };
     let lifecycle = Arc::new(Lifecycle::default());
-    let app = Arc::new(app(&args, model, lifecycle.clone())?);
-    tracing::info!(target: "api", address = %listener.local_addr()?, version = app.model.version, "ready");
+    let app = Arc::new(app(&args, edge, model, lifecycle.clone())?);
+    let version = app.current.load().model.version.clone();
+    tracing::info!(target: "api", address = %listener.local_addr()?, version, "ready");
     let drain = connections::Drain {
         delay: args.drain_delay,
         patience: args.timeout,
@@ -65,7 +80,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 }
 
 async fn load(args: &Serve) -> anyhow::Result<Model> {
-    let (folder, options) = (args.model.model.clone(), args.model.options());
+    let (folder, options) = (args.model.model.clone(), args.model.how.load());
     let loaded =
         tokio::task::spawn_blocking(move || inference_models::load(&folder, &options)).await?;
     match loaded {
@@ -88,50 +103,77 @@ async fn load(args: &Serve) -> anyhow::Result<Model> {
     }
 }
 
-fn app(args: &Serve, model: Model, lifecycle: Arc<Lifecycle>) -> anyhow::Result<App<LocalScorer>> {
-    let labels = model.facts.labels.len();
-    ensure!(
-        args.label < labels,
-        "--label {}: the model has {labels} labels",
-        args.label
-    );
-    let version = args.model_version.clone();
-    let info = ModelInfo {
-        version: version.unwrap_or_else(|| model.facts.digest.short().to_owned()),
-        digest: model.facts.digest.to_string(),
-        architecture: model.facts.architecture.clone(),
-        labels: model.facts.labels.clone(),
-        parameters: model.facts.parameters,
-        dtype: args.model.dtype.resolved(),
-        device: args.model.device.as_str(),
-        max_tokens: model.tokenizer.max_tokens(),
-    };
+fn app(
+    args: &Serve,
+    edge: Edge,
+    model: Model,
+    lifecycle: Arc<Lifecycle>,
+) -> anyhow::Result<App<LocalScorer>> {
     let metrics = Arc::new(Metrics::new());
-    metrics.loaded(&info.version, model.facts.load_seconds);
-    let scorer = LocalScorer::start(
-        Arc::new(model),
-        ScorerSettings {
-            max_batch_tokens: args.max_batch_tokens,
-            max_concurrent_requests: args.max_concurrent_requests,
-        },
-    )?;
+    let cache = cache(args)?;
+    let common = Common::new(args, cache.clone(), metrics.clone());
+    let load_seconds = model.facts.load_seconds;
+    let served = common.serve(model, args.model_version.clone(), args.calibration)?;
+    metrics.loaded(&served.model.version, load_seconds);
+    let updates = match &args.models_root {
+        Some(root) if args.allow_update => {
+            Some(Updates::new(Arc::new(FolderLoader::new(root, common)?)))
+        }
+        Some(_) | None => None,
+    };
     Ok(App {
-        scorer,
-        model: info,
-        settings: Settings {
-            limits: Limits {
-                max_characters: args.max_characters,
-                max_batch: args.max_batch,
-            },
-            max_body_bytes: args.max_body_bytes,
-            timeout: args.timeout,
-            label: args.label,
-            activation: args.activation,
-            calibration: args.calibration,
-        },
+        current: ArcSwap::from_pointee(served),
+        settings: settings(args),
+        edge: Arc::new(edge),
         metrics,
         lifecycle,
+        cache: match cache {
+            Some(store) => Arc::new(Remembered(store)),
+            None => Arc::new(NoCache),
+        },
+        updates,
     })
+}
+
+fn cache(args: &Serve) -> anyhow::Result<Option<Arc<Store>>> {
+    let settings = CacheSettings {
+        ttl: args.cache_ttl,
+        max_entries: args.cache_max_entries,
+        redis_url: args.redis_url.clone(),
+    };
+    let store = args.cache.then(|| Store::new(&settings)).transpose();
+    let store = store.map_err(|error| anyhow::anyhow!("--redis-url: {error}"))?;
+    Ok(store.map(Arc::new))
+}
+
+/// Scores that are remembered here or in a Redis.
+struct Remembered(Arc<Store>);
+
+impl CacheControl for Remembered {
+    fn clear<'a>(&'a self, model_version: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let cleared = self.0.invalidate(model_version).await;
+            cleared.map_err(|error| Problem::unavailable(error).retry_after(1))
+        })
+    }
+}
+
+fn settings(args: &Serve) -> Settings {
+    Settings {
+        limits: Limits {
+            max_characters: args.max_characters,
+            max_batch: args.max_batch,
+        },
+        max_pairs: args.max_pairs,
+        max_body_bytes: args.max_body_bytes,
+        max_batch_tokens: args.max_batch_tokens,
+        max_concurrent_requests: args.max_concurrent_requests,
+        timeout: args.timeout,
+        evaluate_timeout: args.evaluate_timeout,
+        label: args.label,
+        activation: args.activation,
+        dialect_scores: args.dialect_scores,
+    }
 }
 
 /// A host without IPv6 refuses `[::]`; there the same port of IPv4 is meant.

@@ -1,15 +1,44 @@
 //! The architectures that are served, one family a file.
 //!
 //! Owns the list of them. A new family is a file with a `load(weights, &config)` and a line in
-//! [`SUPPORTED`]; names of tensors are those of the checkpoint.
+//! [`SUPPORTED`]; names of tensors are those of the checkpoint. Must not know of text or requests.
+//! Invariant: each name in the list has reference scores in `tests/fixtures`.
 
-mod bert;
+mod deberta;
+mod deberta_config;
+mod deberta_positions;
+mod decoder;
+mod decoder_config;
+mod encoder;
+mod gpt_neox;
+mod head;
+mod modernbert;
+mod post_norm;
 
 use candle_core::Tensor;
 
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::weights::Weights;
+
+/// How a model reads a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All tokens see each other: a conversation is a pair of texts.
+    Encoder,
+    /// Each token sees those before it: a conversation is a rendered chat.
+    Decoder,
+}
+
+impl Kind {
+    /// Its name in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encoder => "encoder",
+            Self::Decoder => "decoder",
+        }
+    }
+}
 
 /// A model that scores one sequence at a time.
 pub trait Architecture: Send + Sync + std::fmt::Debug {
@@ -19,20 +48,40 @@ pub trait Architecture: Send + Sync + std::fmt::Debug {
     /// When the tensor library refuses; lengths and ids were checked before.
     fn forward(&self, ids: &[u32], type_ids: &[u32]) -> candle_core::Result<Tensor>;
 
+    /// How it reads a conversation.
+    fn kind(&self) -> Kind;
+
     /// Tokens that have a position.
     fn max_positions(&self) -> usize;
 
     /// Token ids that have an embedding: all below this.
     fn vocabulary(&self) -> usize;
 
-    /// Segment ids that have an embedding: all below this.
+    /// Segment ids that it tells apart: all below this; 0 where it is not fed any.
     fn segments(&self) -> usize;
 }
 
 type Load = fn(&Weights, &Config) -> Result<Box<dyn Architecture>, LoadError>;
 
 /// Names as in `config.json`, and what loads them.
-const SUPPORTED: &[(&str, Load)] = &[("BertForSequenceClassification", bert::load)];
+const SUPPORTED: &[(&str, Load)] = &[
+    ("BertForSequenceClassification", encoder::load),
+    ("RobertaForSequenceClassification", encoder::load),
+    ("XLMRobertaForSequenceClassification", encoder::load),
+    ("DistilBertForSequenceClassification", encoder::load),
+    ("ElectraForSequenceClassification", encoder::load),
+    ("DebertaV2ForSequenceClassification", deberta::load),
+    ("ModernBertForSequenceClassification", modernbert::load),
+    ("LlamaForSequenceClassification", decoder::load),
+    ("MistralForSequenceClassification", decoder::load),
+    ("Qwen2ForSequenceClassification", decoder::load),
+    ("Qwen3ForSequenceClassification", decoder::load),
+    ("Gemma2ForSequenceClassification", decoder::load),
+    ("GPTNeoXForSequenceClassification", gpt_neox::load),
+    ("INFORMForSequenceClassification", decoder::load),
+    ("GRewardModel", decoder::load),
+    ("Qwen2ForRewardModel", decoder::load),
+];
 
 /// Names of the architectures that are served.
 pub fn supported() -> impl Iterator<Item = &'static str> {

@@ -1,0 +1,186 @@
+//! Relative positions of `DeBERTa`: from distances of tokens to scores of attention.
+//!
+//! Owns the buckets of distances and the table of their embeddings. Must not know of the rest of a
+//! layer. Invariant: buckets are computed in f32, as transformers computes them, so that a distance
+//! at an edge falls on the same side.
+
+use candle_core::{Result, Tensor};
+
+use super::deberta_config::DebertaConfig;
+use super::post_norm::PostNormLayer;
+use crate::error::LoadError;
+use crate::layers::{LayerNorm, Linear, split_heads};
+use crate::weights::Weights;
+
+/// Makes the scores of relative positions in one layer.
+#[derive(Debug)]
+pub(super) struct Relative {
+    /// Keys of positions, `[heads, width, 2 span]`; there with c2p.
+    keys: Option<Tensor>,
+    /// Queries of positions, the same way; there with p2c.
+    queries: Option<Tensor>,
+}
+
+impl Relative {
+    /// The table of positions is the same for every text, so that what a layer makes of it is
+    /// computed here, once.
+    pub(super) fn load(
+        weights: &Weights,
+        prefix: &str,
+        config: &DebertaConfig,
+        layer: &PostNormLayer,
+        table: &Tensor,
+    ) -> std::result::Result<Self, LoadError> {
+        let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+        let own = |name: &str| -> std::result::Result<Tensor, LoadError> {
+            let name = format!("{prefix}.attention.self.{name}");
+            let linear = Linear::load(weights, &name, hidden, hidden)?;
+            linear
+                .forward(table)
+                .and_then(|x| split_heads(&x, heads))
+                .map_err(LoadError::tensor(&name))
+        };
+        let turned = |x: Tensor| {
+            x.transpose(1, 2)
+                .and_then(|x| x.contiguous())
+                .map_err(LoadError::tensor(prefix))
+        };
+        let failed = || LoadError::tensor(prefix);
+        let keys = match (config.has("c2p"), config.share_att_key) {
+            (false, _) => None,
+            (true, true) => Some(layer.keys(table).map_err(failed())?),
+            (true, false) => Some(own("pos_key_proj")?),
+        };
+        let queries = match (config.has("p2c"), config.share_att_key) {
+            (false, _) => None,
+            (true, true) => Some(layer.queries(table).map_err(failed())?),
+            (true, false) => Some(own("pos_query_proj")?),
+        };
+        Ok(Self {
+            keys: keys.map(turned).transpose()?,
+            queries: queries.map(turned).transpose()?,
+        })
+    }
+
+    /// Adds to `scores`, `[heads, n, n]`; `rows` and `columns` are where a distance is in the table,
+    /// by query and key, and by key and query.
+    pub(super) fn add(
+        &self,
+        mut scores: Tensor,
+        (query, key): (&Tensor, &Tensor),
+        (rows, columns): (&Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        let shape = scores.shape().clone();
+        if let Some(keys) = &self.keys {
+            let index = rows.broadcast_as(&shape)?.contiguous()?;
+            scores = (scores + query.matmul(keys)?.gather(&index, 2)?)?;
+        }
+        if let Some(queries) = &self.queries {
+            let index = columns.broadcast_as(&shape)?.contiguous()?;
+            let by_key = key.matmul(queries)?.gather(&index, 2)?;
+            scores = (scores + by_key.transpose(1, 2)?.contiguous()?)?;
+        }
+        Ok(scores)
+    }
+}
+
+/// The table of relative positions, which all layers share.
+pub(super) fn relative_table(
+    weights: &Weights,
+    encoder: &str,
+    config: &DebertaConfig,
+) -> std::result::Result<Tensor, LoadError> {
+    let shape = [2 * config.span(), config.hidden_size];
+    let table = weights.get(&format!("{encoder}.rel_embeddings.weight"), &shape)?;
+    let normed = config
+        .norm_rel_ebd
+        .as_deref()
+        .is_some_and(|kinds| kinds.split('|').any(|kind| kind.trim() == "layer_norm"));
+    if !normed {
+        return Ok(table);
+    }
+    let name = format!("{encoder}.LayerNorm");
+    LayerNorm::load(weights, &name, config.hidden_size, config.layer_norm_eps)?
+        .forward(&table)
+        .map_err(LoadError::tensor(&name))
+}
+
+/// How distances are put into the rows of the table.
+pub(super) struct Distances {
+    pub(super) buckets: Option<usize>,
+    pub(super) farthest: usize,
+}
+
+impl Distances {
+    /// Rows of the distances `1 - tokens` to `tokens - 1`, in a table of `span` rows on each side.
+    #[expect(
+        clippy::cast_possible_wrap,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "tokens and rows are below 2^24, and the row is clamped to be positive"
+    )]
+    pub(super) fn rows(&self, tokens: usize, span: usize) -> Vec<u32> {
+        let (tokens, span) = (tokens as i64, span as i64);
+        (1 - tokens..tokens)
+            .map(|distance| {
+                self.bucket(distance)
+                    .saturating_add(span)
+                    .clamp(0, 2 * span - 1) as u32
+            })
+            .collect()
+    }
+
+    /// Near distances have a bucket of their own, far ones share them logarithmically. In f32, as
+    /// transformers computes it.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_possible_truncation,
+        reason = "distances are below 2^24"
+    )]
+    fn bucket(&self, distance: i64) -> i64 {
+        let Some(buckets) = self.buckets else {
+            return distance;
+        };
+        let middle = (buckets / 2) as i64;
+        if distance.abs() <= middle {
+            return distance;
+        }
+        let half = middle as f32;
+        let share =
+            (distance.abs() as f32 / half).ln() / ((self.farthest as f32 - 1.0) / half).ln();
+        let bucket = (share * (half - 1.0)).ceil() + half;
+        (bucket as i64).saturating_mul(distance.signum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_distances_have_a_bucket_each_and_far_ones_share() {
+        let distances = Distances {
+            buckets: Some(32),
+            farthest: 512,
+        };
+        let buckets: Vec<_> = [-511, -17, -16, -1, 0, 1, 16, 17, 40, 511, 4_000]
+            .map(|distance| distances.bucket(distance))
+            .into();
+        assert_eq!(buckets, [-31, -17, -16, -1, 0, 1, 16, 17, 20, 31, 40]);
+        let rows = distances.rows(4_000, 32);
+        assert!(rows.iter().all(|row| *row < 64));
+    }
+
+    #[test]
+    fn counts_that_make_no_sense_do_no_harm() {
+        for (buckets, farthest) in [(1, 1), (2, 1), (3, 2), (1 << 24, 1), (32, 17)] {
+            let rows = Distances {
+                buckets: Some(buckets),
+                farthest,
+            }
+            .rows(600, buckets);
+            assert_eq!(rows.len(), 1_199);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3 and Gemma 2, and
+//! the reward models with code of their own that are built on them (INF-ORM, GRM, Qwen2.5-RM).
+//!
+//! Owns the layers and the pooling. Source of the names and formulas: transformers
+//! `models/{llama,mistral,qwen2,qwen3,gemma2}`. Invariant: the pooled token is the rightmost that is
+//! not the padding token, as transformers pools; what follows it cannot change the score and is not
+//! computed.
+
+use candle_core::{Result, Tensor};
+
+use super::decoder_config::{DecoderConfig, Family};
+use super::head::Head;
+use super::{Architecture, Kind};
+use crate::config::Config;
+use crate::error::LoadError;
+use crate::layers::{
+    Activation, Angles, Attention, Embedding, Linear, RmsNorm, Rotary, split_heads,
+};
+use crate::weights::Weights;
+
+#[derive(Debug)]
+struct Layer {
+    attention: Attention,
+    heads: usize,
+    groups: usize,
+    activation: Activation,
+    input_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    /// Of each head's queries and keys (Qwen3).
+    head_norms: Option<(RmsNorm, RmsNorm)>,
+    /// Of what attention and feed-forward give (Gemma 2).
+    output_norms: Option<(RmsNorm, RmsNorm)>,
+    inner_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+#[derive(Debug)]
+struct Decoder {
+    words: Embedding,
+    /// Embeddings are multiplied by it (Gemma 2).
+    embedding_scale: Option<f64>,
+    rotary: Rotary,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+    /// The padding token, where pooling goes by it.
+    pad: Option<i64>,
+    vocabulary: usize,
+    max_positions: usize,
+}
+
+/// Builds the model.
+///
+/// # Errors
+/// `ModelInvalid` when config and weights do not fit each other.
+pub(super) fn load(
+    weights: &Weights,
+    shared: &Config,
+) -> std::result::Result<Box<dyn Architecture>, LoadError> {
+    let config = DecoderConfig::read(shared)?;
+    let prefix = weights.prefix(&["model.", "model.model.", ""], "embed_tokens.weight");
+    // GRM has a value head, and pools the last token whatever it is.
+    let (head, pad) = match shared.architecture.as_str() {
+        "GRewardModel" => ("v_head.summary", None),
+        _ => ("score", config.pad),
+    };
+    let words = format!("{prefix}embed_tokens");
+    let layers = (0..config.layers)
+        .map(|i| Layer::load(weights, &format!("{prefix}layers.{i}"), &config, i))
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(Box::new(Decoder {
+        words: Embedding::load(weights, &words, config.vocabulary, config.hidden)?,
+        embedding_scale: embedding_scale(&config),
+        rotary: config.rope.rotary(config.width)?,
+        layers,
+        norm: norm(weights, &format!("{prefix}norm"), config.hidden, &config)?,
+        head: Head::load(weights, head, config.hidden, shared.labels.len())?,
+        pad,
+        vocabulary: config.vocabulary,
+        max_positions: config.max_positions,
+    }))
+}
+
+fn embedding_scale(config: &DecoderConfig) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
+    match config.family {
+        Family::Gemma2 => Some((config.hidden as f64).sqrt()),
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => None,
+    }
+}
+
+fn norm(
+    weights: &Weights,
+    name: &str,
+    width: usize,
+    config: &DecoderConfig,
+) -> std::result::Result<RmsNorm, LoadError> {
+    let offset = match config.family {
+        Family::Gemma2 => 1.0,
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => 0.0,
+    };
+    RmsNorm::load(weights, name, width, config.eps, offset)
+}
+
+impl Layer {
+    fn load(
+        weights: &Weights,
+        prefix: &str,
+        config: &DecoderConfig,
+        index: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let (hidden, inner) = (config.hidden, config.inner);
+        let query_width = config.heads * config.width;
+        let key_width = config.groups * config.width;
+        let linear = |name: &str, input, output| {
+            Linear::load(weights, &format!("{prefix}.{name}"), input, output)
+        };
+        let norm = |name: &str, width| norm(weights, &format!("{prefix}.{name}"), width, config);
+        let (head_norms, output_norms, inner_norm) = match config.family {
+            Family::Llama | Family::Mistral | Family::Qwen2 => {
+                (None, None, "post_attention_layernorm")
+            }
+            Family::Qwen3 => (
+                Some((
+                    norm("self_attn.q_norm", config.width)?,
+                    norm("self_attn.k_norm", config.width)?,
+                )),
+                None,
+                "post_attention_layernorm",
+            ),
+            Family::Gemma2 => (
+                None,
+                Some((
+                    norm("post_attention_layernorm", hidden)?,
+                    norm("post_feedforward_layernorm", hidden)?,
+                )),
+                "pre_feedforward_layernorm",
+            ),
+        };
+        Ok(Self {
+            attention: config.attention(index),
+            heads: config.heads,
+            groups: config.groups,
+            activation: config.activation,
+            input_norm: norm("input_layernorm", hidden)?,
+            query: linear("self_attn.q_proj", hidden, query_width)?,
+            key: linear("self_attn.k_proj", hidden, key_width)?,
+            value: linear("self_attn.v_proj", hidden, key_width)?,
+            output: linear("self_attn.o_proj", query_width, hidden)?,
+            head_norms,
+            output_norms,
+            inner_norm: norm(inner_norm, hidden)?,
+            gate: linear("mlp.gate_proj", hidden, inner)?,
+            up: linear("mlp.up_proj", hidden, inner)?,
+            down: linear("mlp.down_proj", inner, hidden)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let mut attended = self.attend(&self.input_norm.forward(x)?, angles)?;
+        if let Some((norm, _)) = &self.output_norms {
+            attended = norm.forward(&attended)?;
+        }
+        let x = (x + attended)?;
+        let normed = self.inner_norm.forward(&x)?;
+        let gate = self.activation.forward(&self.gate.forward(&normed)?)?;
+        let mut inner = self.down.forward(&(gate * self.up.forward(&normed)?)?)?;
+        if let Some((_, norm)) = &self.output_norms {
+            inner = norm.forward(&inner)?;
+        }
+        x + inner
+    }
+
+    fn attend(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let mut query = split_heads(&self.query.forward(x)?, self.heads)?;
+        let mut key = split_heads(&self.key.forward(x)?, self.groups)?;
+        if let Some((query_norm, key_norm)) = &self.head_norms {
+            query = query_norm.forward(&query)?;
+            key = key_norm.forward(&key)?;
+        }
+        let value = split_heads(&self.value.forward(x)?, self.groups)?;
+        let mixed = self
+            .attention
+            .mix(&angles.turn(&query)?, &angles.turn(&key)?, &value)?;
+        self.output.forward(&mixed)
+    }
+}
+
+/// The tokens up to the one that is pooled: the rightmost whose id is not `pad`; the first where all
+/// are; the last where there is no such id.
+pub(super) fn until_pooled(ids: &[u32], pad: Option<i64>) -> &[u32] {
+    let Some(pad) = pad else { return ids };
+    let pooled = ids
+        .iter()
+        .rposition(|id| i64::from(*id) != pad)
+        .unwrap_or(0);
+    ids.get(..=pooled).unwrap_or(ids)
+}
+
+impl Architecture for Decoder {
+    fn forward(&self, ids: &[u32], _type_ids: &[u32]) -> Result<Tensor> {
+        let ids = until_pooled(ids, self.pad);
+        let angles = self.rotary.at(ids.len())?;
+        let mut x = self.words.forward(ids)?;
+        if let Some(scale) = self.embedding_scale {
+            x = (x * scale)?;
+        }
+        for layer in &self.layers {
+            x = layer.forward(&x, &angles)?;
+        }
+        let last = x.narrow(0, ids.len().saturating_sub(1), 1)?.contiguous()?;
+        self.head.forward(&self.norm.forward(&last)?)
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Decoder
+    }
+
+    fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn segments(&self) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rightmost_token_that_is_not_padding_is_pooled() {
+        assert_eq!(until_pooled(&[1, 2, 3], Some(0)), [1, 2, 3]);
+        assert_eq!(until_pooled(&[1, 0, 3, 0, 0], Some(0)), [1, 0, 3]);
+        assert_eq!(until_pooled(&[0, 0], Some(0)), [0]);
+        assert_eq!(until_pooled(&[1, 0], None), [1, 0]);
+        assert_eq!(until_pooled(&[1, 0], Some(-1)), [1, 0]);
+    }
+}

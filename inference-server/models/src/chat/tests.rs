@@ -1,0 +1,179 @@
+use super::*;
+use crate::error::Reason;
+
+const FILE: Origin = Origin::Model("chat_template.jinja");
+
+fn day() -> Date {
+    jiff::civil::date(2026, 2, 3)
+}
+
+fn template(source: &str, origin: Origin) -> ChatTemplate {
+    let special = BTreeMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
+    ChatTemplate::parse(source, origin, &special, day()).unwrap()
+}
+
+fn said(turns: &[(&str, &str)]) -> Vec<ChatMessage> {
+    turns
+        .iter()
+        .map(|(role, content)| ChatMessage {
+            role: (*role).to_owned(),
+            content: (*content).to_owned(),
+        })
+        .collect()
+}
+
+fn hello() -> Vec<ChatMessage> {
+    said(&[("user", "hi"), ("assistant", "hello")])
+}
+
+fn rendered(source: &str) -> String {
+    template(source, FILE).render(&hello()).unwrap()
+}
+
+#[test]
+fn templates_see_what_transformers_gives_them() {
+    assert_eq!(
+        rendered(
+            "{{ bos_token }}{{ eos_token }}{% if tools is none %}-{% endif %}{% if not add_generation_prompt %}+{% endif %}"
+        ),
+        "<s>-+"
+    );
+    assert_eq!(
+        rendered("{% for m in messages %}{{ m.role }}:{{ m['content'].upper() }};{% endfor %}"),
+        "user:HI;assistant:HELLO;"
+    );
+    assert_eq!(
+        rendered("{{ none }} {{ true }} {{ messages[-1].role }}"),
+        "None True assistant"
+    );
+}
+
+#[test]
+fn white_space_around_tags_is_that_of_transformers() {
+    let source = "  {% for m in messages %}\n{{ m.content }}\n  {% endfor %}\nend\n";
+    assert_eq!(rendered(source), "hi\nhello\nend");
+}
+
+#[test]
+fn generation_tags_do_nothing() {
+    assert_eq!(
+        rendered(
+            "a{% generation %}b{%- endgeneration -%} c {%generation%}\nd{% endgeneration %}{% set generation = 1 %}{{ generation }}"
+        ),
+        "abc d1"
+    );
+    assert_eq!(
+        without_generation_tags("{% if x %}{% open"),
+        "{% if x %}{% open"
+    );
+}
+
+#[test]
+fn json_is_written_as_python_writes_it() {
+    let value = r#"{'b': [1, 2.5, none, true], 'a': 'é"\n<'}"#;
+    assert_eq!(
+        rendered(&format!("{{{{ {value} | tojson }}}}")),
+        r#"{"b": [1, 2.5, null, true], "a": "é\"\n<"}"#
+    );
+    assert_eq!(
+        rendered(&format!(
+            "{{{{ {value} | tojson(indent=2, sort_keys=true) }}}}"
+        )),
+        "{\n  \"a\": \"é\\\"\\n<\",\n  \"b\": [\n    1,\n    2.5,\n    null,\n    true\n  ]\n}"
+    );
+    assert_eq!(
+        rendered("{{ [] | tojson }}{{ {} | tojson(indent=1) }}"),
+        "[]{}"
+    );
+    assert_eq!(
+        rendered("{{ 'é😀' | tojson(ensure_ascii=true) }}"),
+        r#""\u00e9\ud83d\ude00""#
+    );
+}
+
+#[test]
+fn the_date_is_the_one_that_was_given() {
+    let dated = template("{{ strftime_now('%d %B %Y, %H:%M') }}", FILE);
+    assert_eq!(dated.render(&hello()).unwrap(), "03 February 2026, 00:00");
+    assert_eq!(dated.date(), Some(day()));
+    assert_eq!(template("x", FILE).date(), None);
+}
+
+#[test]
+fn loops_may_be_left() {
+    assert_eq!(
+        rendered("{% for m in messages %}{{ m.content }}{% break %}{% endfor %}"),
+        "hi"
+    );
+}
+
+#[test]
+fn what_a_template_raises_is_said() {
+    let raising = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% endfor %}";
+    let error = template(raising, FILE)
+        .render(&said(&[("system", "x")]))
+        .unwrap_err();
+    let InputError::Template(reason) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(reason, "System role not supported");
+}
+
+#[test]
+fn a_template_that_does_not_end_is_ended() {
+    for source in [
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{{ 'x' * 1000000000000 }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ strftime_now('%') }}",
+        "{{ messages[0].foo.bar }}",
+        "{{ nothing() }}",
+    ] {
+        let error = template(source, FILE).render(&hello()).unwrap_err();
+        assert!(
+            matches!(error, InputError::Template(_)),
+            "{source}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_cannot_be_parsed_is_named() {
+    for source in ["{% for %}", "{{ ", "{% if x %}", "{% endgeneration %}"] {
+        let error = ChatTemplate::parse(source, FILE, &BTreeMap::new(), day()).unwrap_err();
+        assert_eq!(error.reason, Reason::ModelInvalid);
+        assert!(
+            error.message.contains("chat_template.jinja"),
+            "{}",
+            error.message
+        );
+    }
+    let error = ChatTemplate::parse("{{", Origin::Flag, &BTreeMap::new(), day()).unwrap_err();
+    assert!(
+        error.message.contains("--prompt-template"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn a_prompt_template_has_prompt_and_response_of_two_turns_alone() {
+    let prompted = template("Q: {{ prompt }} A: {{ response }}", Origin::Flag);
+    assert_eq!(prompted.render(&hello()).unwrap(), "Q: hi A: hello");
+    let longer = said(&[
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+        ("assistant", "d"),
+    ]);
+    assert!(matches!(
+        prompted.render(&longer),
+        Err(InputError::Template(_))
+    ));
+    let turns = template(
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+        Origin::Flag,
+    );
+    assert_eq!(turns.render(&longer).unwrap(), "abcd");
+}

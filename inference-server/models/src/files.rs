@@ -1,0 +1,164 @@
+//! The files of a model's folder.
+//!
+//! Owns reading them and finding the shards. Must not know what is in them. Invariant: every file is
+//! read once, and the bytes that are handed out are those that are hashed.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::digest::{self, Digest, FileHashes};
+use crate::dtype::Dtype;
+use crate::error::{LoadError, Reason};
+use crate::weights::Weights;
+
+const INDEX: &str = "model.safetensors.index.json";
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: std::collections::BTreeMap<String, String>,
+}
+
+/// The files of a folder, read once each.
+pub(crate) struct Files<'a> {
+    folder: &'a Path,
+    names: Vec<String>,
+    hashes: FileHashes,
+    bytes: u64,
+}
+
+impl<'a> Files<'a> {
+    pub(crate) fn open(folder: &'a Path) -> Result<Self, LoadError> {
+        let names = digest::files(folder)?;
+        Ok(Self {
+            folder,
+            names,
+            hashes: FileHashes::default(),
+            bytes: 0,
+        })
+    }
+
+    /// The digest of what was read.
+    pub(crate) fn digest(&self) -> Digest {
+        self.hashes.digest()
+    }
+
+    /// Bytes that were read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, LoadError> {
+        let bytes = std::fs::read(self.folder.join(name)).map_err(|error| {
+            LoadError::new(
+                Reason::LoadFailed,
+                format!("{name} cannot be read: {error}"),
+            )
+        })?;
+        self.hashes.add(name, &bytes);
+        self.bytes += bytes.len() as u64;
+        self.names.retain(|other| other != name);
+        Ok(bytes)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
+    pub(crate) fn optional(&mut self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        if self.has(name) {
+            self.read(name).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    pub(crate) fn text(&mut self, name: &str) -> Result<Vec<u8>, LoadError> {
+        self.optional(name)?.ok_or_else(|| {
+            LoadError::invalid(format!("{name} is missing: copy it beside the weights"))
+        })
+    }
+
+    pub(crate) fn weights(&mut self, dtype: Dtype) -> Result<Weights, LoadError> {
+        let shards = self.shards()?;
+        let mut weights = Weights::new(dtype);
+        for shard in shards {
+            let bytes = self.read(&shard)?;
+            weights.add_shard(&shard, &bytes)?;
+        }
+        Ok(weights)
+    }
+
+    fn shards(&mut self) -> Result<Vec<String>, LoadError> {
+        let Some(index) = self.optional(INDEX)? else {
+            return self.single();
+        };
+        let index: Index = serde_json::from_slice(&index).map_err(|error| {
+            LoadError::invalid(format!("{INDEX} cannot be read ({error}): copy it again"))
+        })?;
+        let mut shards: Vec<String> = index.weight_map.into_values().collect();
+        shards.sort();
+        shards.dedup();
+        let missing: Vec<_> = shards
+            .iter()
+            .filter(|shard| !self.has(shard))
+            .cloned()
+            .collect();
+        if missing.is_empty() && !shards.is_empty() {
+            Ok(shards)
+        } else {
+            Err(LoadError::invalid(format!(
+                "shards are missing: {}; copy the model again",
+                missing.join(", ")
+            )))
+        }
+    }
+
+    fn single(&self) -> Result<Vec<String>, LoadError> {
+        let found: Vec<_> = self
+            .names
+            .iter()
+            .filter(|name| name.ends_with(".safetensors"))
+            .cloned()
+            .collect();
+        match found.len() {
+            1 => Ok(found),
+            0 => Err(self.no_weights()),
+            _ => Err(LoadError::invalid(format!(
+                "there are several safetensors files and no {INDEX}: copy the index too"
+            ))),
+        }
+    }
+
+    /// Pickles run code when they are read; they are named and refused.
+    fn no_weights(&self) -> LoadError {
+        let pickle = |name: &String| {
+            [".bin", ".pt", ".pth", ".pkl", ".ckpt"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
+        let entries = std::fs::read_dir(self.folder)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let found = entries
+            .filter_map(|e| e.file_name().into_string().ok())
+            .find(pickle);
+        match found {
+            Some(name) => LoadError::unsupported(format!(
+                "{name} is a pickle, which runs code when it is read; convert it with transformers: model.save_pretrained(DIR, safe_serialization=True)"
+            )),
+            None => LoadError::invalid(
+                "there is no safetensors file in the model's folder: copy the weights",
+            ),
+        }
+    }
+
+    /// Hashes what counts but is not used.
+    pub(crate) fn rest(&mut self) -> Result<(), LoadError> {
+        for name in self.names.clone() {
+            self.read(&name)?;
+        }
+        Ok(())
+    }
+}

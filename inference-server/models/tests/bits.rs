@@ -1,0 +1,125 @@
+//! A score is the same bits alone and in any batch, on any number of threads, of every architecture.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::{encode, here, limit, logits, open_as, references};
+use inference_models::{Dtype, Encoded, Model, TextInput};
+
+/// 200 texts, one of one word and three of the most tokens among them.
+fn texts() -> Vec<TextInput> {
+    let pairs = std::fs::read_to_string(here("../../e2e/fixtures/data/preferences-eval.jsonl"));
+    let mut texts: Vec<String> = pairs
+        .unwrap()
+        .lines()
+        .take(196)
+        .map(|line| {
+            let pair: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{}\n{}", pair["prompt"], pair["chosen"])
+        })
+        .collect();
+    texts.push("a".to_owned());
+    texts.extend(["word ", "x1 ", "é "].map(|word| word.repeat(1_200)));
+    texts.into_iter().map(TextInput::Text).collect()
+}
+
+/// Numbers that look random and are the same in every run.
+struct Lcg(u64);
+
+impl Lcg {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn shuffled(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<_> = (0..count).collect();
+        for i in (1..count).rev() {
+            order.swap(i, self.below(i + 1));
+        }
+        order
+    }
+}
+
+fn bits(model: &Model, batch: &[&Encoded]) -> Vec<Vec<u32>> {
+    let logits = logits(model, batch.iter().copied());
+    let to_bits = |logits: Vec<f32>| logits.into_iter().map(f32::to_bits).collect();
+    logits.into_iter().map(to_bits).collect()
+}
+
+fn check(folder: &std::path::Path, dtype: Dtype, sizes: &[(usize, usize)]) {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    let model = |threads| open_as(folder, limit(folder), threads, dtype);
+    let (one, two) = (model(1), model(2));
+    let inputs = encode(&one, &texts());
+    assert_eq!(inputs.len(), 200);
+    let alone: Vec<_> = inputs.iter().flat_map(|e| bits(&one, &[e])).collect();
+    let mut random = Lcg(7);
+    for (size, threads) in sizes {
+        let model = if *threads == 1 { &one } else { &two };
+        let order = random.shuffled(inputs.len());
+        for chunk in order.chunks(*size) {
+            let batch: Vec<_> = chunk.iter().map(|i| &inputs[*i]).collect();
+            for (i, found) in chunk.iter().zip(bits(model, &batch)) {
+                assert_eq!(
+                    found, alone[*i],
+                    "{name} {dtype}: text {i} in batches of {size} on {threads} threads"
+                );
+            }
+        }
+    }
+    at_once(&two, &inputs, &alone);
+}
+
+/// 32 callers at once.
+fn at_once(model: &Model, inputs: &[Encoded], alone: &[Vec<u32>]) {
+    std::thread::scope(|scope| {
+        for caller in 0..32 {
+            scope.spawn(move || {
+                for (input, alone) in inputs.iter().zip(alone).skip(caller).step_by(32) {
+                    assert_eq!(&bits(model, &[input])[0], alone);
+                }
+            });
+        }
+    });
+}
+
+/// All batch sizes on one thread or two, of every second architecture.
+fn check_every_second(first: usize) {
+    for folder in references("parity").iter().skip(first).step_by(2) {
+        check(
+            folder,
+            Dtype::F32,
+            &[(2, 2), (3, 1), (17, 2), (64, 1), (200, 2)],
+        );
+    }
+}
+
+#[test]
+fn in_f32_of_one_half_of_the_architectures() {
+    check_every_second(0);
+}
+
+#[test]
+fn in_f32_of_the_other_half() {
+    check_every_second(1);
+}
+
+#[test]
+fn in_every_number_format() {
+    for folder in references("parity") {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        if ["bert", "qwen3"].contains(&name) {
+            for dtype in [Dtype::Bf16, Dtype::F16, Dtype::Int8] {
+                check(&folder, dtype, &[(17, 2)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The engine's thread, and the requests that wait for it.
+//!
+//! Owns the one thread that computes. While it does, the next batch gathers in the [`Scheduler`]; no
+//! timer holds a sequence back. Invariants: a request is answered once, when its last sequence is
+//! computed; the sequences of one that nobody waits for any more are not computed.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use inference_models::{Encoded, Engine, Packed};
+use tokio::sync::oneshot;
+
+use crate::scheduler::{Batch, Item, Scheduler};
+use crate::{Observer, ScoreError};
+
+/// The logits of a request, and where its time went.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// Of each sequence, in the order of the request.
+    pub(crate) logits: Vec<Vec<f32>>,
+    /// From the queueing to the first batch.
+    pub(crate) waited: Duration,
+    /// In the batches that it was part of.
+    pub(crate) inference: Duration,
+}
+
+type Answer = Result<Computed, ScoreError>;
+
+/// The queue of one engine.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler<Task>,
+    closed: bool,
+}
+
+/// One sequence of a request.
+#[derive(Debug)]
+struct Task {
+    request: Arc<Request>,
+    place: usize,
+    sequence: Encoded,
+}
+
+#[derive(Debug)]
+struct Request {
+    queued: Instant,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    logits: Vec<Vec<f32>>,
+    left: usize,
+    waited: Duration,
+    inference: Duration,
+    /// When the last batch that it was part of began.
+    batch: Option<Instant>,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+impl Queue {
+    /// A queue whose batches have at most `batch_tokens` tokens.
+    pub(crate) fn new(batch_tokens: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                scheduler: Scheduler::new(batch_tokens),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Tokens that wait.
+    pub(crate) fn tokens(&self) -> usize {
+        self.lock().scheduler.tokens()
+    }
+
+    /// Queues the sequences of a request, of which there is at least one, and waits for their
+    /// logits. When the answer is not waited for to its end, what is not computed yet never will be.
+    pub(crate) async fn compute(
+        &self,
+        sequences: Vec<Encoded>,
+        deadline: Instant,
+    ) -> Result<Computed, ScoreError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Arc::new(Request::new(sequences.len(), answer));
+        let task = |(place, sequence): (usize, Encoded)| Item {
+            tokens: sequence.ids.len(),
+            payload: Task {
+                request: request.clone(),
+                place,
+                sequence,
+            },
+        };
+        let items = sequences.into_iter().enumerate().map(task);
+        self.lock().scheduler.push(deadline, items);
+        self.changed.notify_one();
+        match tokio::time::timeout_at(deadline.into(), answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ScoreError::Engine),
+            Err(_) => Err(ScoreError::Late),
+        }
+    }
+
+    /// Computes until the queue is closed and empty.
+    pub(crate) fn run(&self, engine: &dyn Engine, observer: &dyn Observer) {
+        while let Some(batch) = self.next(observer) {
+            for task in batch.late {
+                task.request.fail(ScoreError::Late);
+            }
+            if !batch.ready.is_empty() {
+                compute(engine, batch.ready, observer);
+            }
+        }
+    }
+
+    /// Lets the engine's thread end.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The next batch; `None` at the end.
+    fn next(&self, observer: &dyn Observer) -> Option<Batch<Task>> {
+        let mut state = self.lock();
+        while state.scheduler.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Some(
+            state
+                .scheduler
+                .take(Instant::now(), |task| task.request.is_left(observer)),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
+    let began = Instant::now();
+    let mut batch = Packed::default();
+    let mut tokens = 0;
+    for task in &tasks {
+        batch.push(&task.sequence.ids, &task.sequence.type_ids);
+        tokens += task.sequence.ids.len();
+    }
+    let outcome = engine.forward(&batch);
+    let took = began.elapsed();
+    observer.batch(tasks.len(), tokens, took);
+    match outcome {
+        Ok(logits) => {
+            for (task, logits) in tasks.into_iter().zip(logits) {
+                task.request.computed(task.place, logits, began, took);
+            }
+        }
+        Err(error) => {
+            tracing::error!(target: "model", %error, "a batch failed");
+            for task in tasks {
+                task.request.fail(ScoreError::Engine);
+            }
+        }
+    }
+}
+
+impl Request {
+    fn new(sequences: usize, answer: oneshot::Sender<Answer>) -> Self {
+        Self {
+            queued: Instant::now(),
+            progress: Mutex::new(Progress {
+                logits: vec![Vec::new(); sequences],
+                left: sequences,
+                waited: Duration::ZERO,
+                inference: Duration::ZERO,
+                batch: None,
+                answer: Some(answer),
+            }),
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_left(&self, observer: &dyn Observer) -> bool {
+        let progress = self.lock();
+        let left = progress
+            .answer
+            .as_ref()
+            .is_none_or(oneshot::Sender::is_closed);
+        if left {
+            observer.left();
+        }
+        left
+    }
+
+    fn computed(&self, place: usize, logits: Vec<f32>, began: Instant, took: Duration) {
+        let mut progress = self.lock();
+        if progress.batch.is_none() {
+            progress.waited = began.saturating_duration_since(self.queued);
+        }
+        // Sequences of one batch share its time.
+        if progress.batch.replace(began) != Some(began) {
+            progress.inference += took;
+        }
+        if let Some(slot) = progress.logits.get_mut(place) {
+            *slot = logits;
+        }
+        progress.left = progress.left.saturating_sub(1);
+        if progress.left > 0 {
+            return;
+        }
+        if let Some(answer) = progress.answer.take() {
+            let computed = Computed {
+                logits: std::mem::take(&mut progress.logits),
+                waited: progress.waited,
+                inference: progress.inference,
+            };
+            // Whoever asked may have left; then there is nobody to tell.
+            let _ = answer.send(Ok(computed));
+        }
+    }
+
+    fn fail(&self, error: ScoreError) {
+        let answer = self.lock().answer.take();
+        if let Some(answer) = answer {
+            let _ = answer.send(Err(error));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

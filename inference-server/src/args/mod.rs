@@ -1,0 +1,96 @@
+//! The command line. Every flag has an environment variable.
+
+mod edge;
+mod model;
+mod serve;
+mod tools;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use edge::EdgeArgs;
+pub(crate) use model::{ModelArgs, ModelOptions};
+pub(crate) use serve::{Activation, DialectScores, LogFormat, Serve};
+pub(crate) use tools::{Evaluate, Fetch, Health, Score, Verify};
+
+/// Scores texts with reward models.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves a model over HTTP.
+    Serve(Box<Serve>),
+    /// Scores a file of JSON lines.
+    Score(Score),
+    /// Says how often a model prefers what people prefer.
+    Evaluate(Box<Evaluate>),
+    /// Checks a model's files and scores once with it.
+    Verify(Verify),
+    /// Fetches a model's files into a folder.
+    Fetch(Fetch),
+    /// Asks a running server whether it is ready; exit code 1 if not.
+    Health(Health),
+    /// Prints the API as an `OpenAPI` document.
+    Openapi,
+}
+
+/// Reads `500ms`, `10s`, `2m` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    units
+        .into_iter()
+        .find_map(|(unit, factor)| {
+            let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            count.checked_mul(factor).map(Duration::from_millis)
+        })
+        .ok_or_else(|| format!("{text:?} is no duration: write 500ms, 10s, 2m or 1h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_own_name() {
+        use clap::CommandFactory;
+        for command in Args::command().get_subcommands() {
+            for flag in command.get_arguments() {
+                let Some(long) = flag.get_long().filter(|long| *long != "help") else {
+                    continue;
+                };
+                let env = flag.get_env().and_then(|env| env.to_str());
+                let env = env.unwrap_or_default();
+                assert!(env.starts_with("REWARD_"), "--{long} has no variable");
+            }
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615m",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How a model is loaded, for all commands alike.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use inference_models::{Digest, Dtype as ModelDtype, LoadOptions, Truncation};
+
+/// A model and how it is loaded.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// The model's folder.
+    #[arg(long, env = "REWARD_MODEL", value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) how: ModelOptions,
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ModelOptions {
+    /// What the files must be, as `verify` prints it.
+    #[arg(long, env = "REWARD_DIGEST", value_parser = Digest::parse)]
+    pub(crate) digest: Option<Digest>,
+    /// Tokens that an input is cut to [default: what the model can take].
+    #[arg(long, env = "REWARD_MAX_TOKENS")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Which side of a long input is cut [default: the end of texts, the beginning of chats].
+    #[arg(long, env = "REWARD_TRUNCATION")]
+    pub(crate) truncation: Option<Side>,
+    /// Renders conversations where the model has no chat template: Jinja over messages, prompt and
+    /// response.
+    #[arg(long, env = "REWARD_PROMPT_TEMPLATE", value_name = "TEMPLATE")]
+    pub(crate) prompt_template: Option<String>,
+    /// The date that chat templates see, such as 2026-01-31 [default: the day of the start].
+    #[arg(long, env = "REWARD_SPECIAL_DATE", value_name = "DATE")]
+    pub(crate) special_date: Option<String>,
+    /// Number format of the weights.
+    #[arg(long, env = "REWARD_DTYPE", default_value = "auto")]
+    pub(crate) dtype: Dtype,
+    /// Where it is computed.
+    #[arg(long, env = "REWARD_DEVICE", default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Threads of the engine; 0 is one for each core.
+    #[arg(long, env = "REWARD_THREADS", default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+impl ModelOptions {
+    pub(crate) fn load(&self) -> LoadOptions {
+        LoadOptions {
+            digest: self.digest.clone(),
+            max_tokens: self.max_tokens,
+            truncation: self.truncation.map(|side| match side {
+                Side::Left => Truncation::Left,
+                Side::Right => Truncation::Right,
+                Side::Reject => Truncation::Reject,
+            }),
+            prompt_template: self.prompt_template.clone(),
+            special_date: self.special_date.clone(),
+            dtype: match self.dtype {
+                Dtype::Auto => ModelDtype::Auto,
+                Dtype::F32 => ModelDtype::F32,
+                Dtype::Bf16 => ModelDtype::Bf16,
+                Dtype::F16 => ModelDtype::F16,
+                Dtype::Int8 => ModelDtype::Int8,
+            },
+            threads: self.threads,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    Left,
+    Right,
+    Reject,
+}
+
+/// Number formats of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    Auto,
+    F32,
+    Bf16,
+    F16,
+    Int8,
+}
+
+/// This build computes on the CPU; a pod that asks for a GPU must not fall back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    Cpu,
+}
+
+impl Device {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+}

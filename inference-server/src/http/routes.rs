@@ -1,0 +1,72 @@
+//! The routes that there are, who may use them, and whose dialect they speak.
+//!
+//! Invariant: what a metric, a scope check or the `OpenAPI` document knows of a route, it has from here.
+
+use inference_api::Dialect;
+
+use super::edge::Scope;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Open,
+    /// Whoever has credentials, where credentials are asked for.
+    Any,
+    /// Whoever has this scope, where credentials are asked for; the admin scope is always asked for.
+    Scope(Scope),
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    /// That of its errors, unless the request shows another.
+    pub(crate) dialect: Dialect,
+}
+
+const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {
+    Route {
+        path,
+        access,
+        dialect,
+    }
+}
+
+const SCORE: Access = Access::Scope(Scope::Score);
+const ADMIN: Access = Access::Scope(Scope::Admin);
+
+pub(crate) const ROUTES: [Route; 25] = [
+    route("/predict", SCORE, Dialect::Native),
+    route("/predict/batch", SCORE, Dialect::Native),
+    route("/evaluate", Access::Scope(Scope::Evaluate), Dialect::Native),
+    route("/get_reward", SCORE, Dialect::Native),
+    route("/classify", SCORE, Dialect::OpenAi),
+    route("/score", SCORE, Dialect::OpenAi),
+    route("/v1/score", SCORE, Dialect::OpenAi),
+    route("/rerank", SCORE, Dialect::OpenAi),
+    route("/v1/rerank", SCORE, Dialect::OpenAi),
+    route("/v2/rerank", SCORE, Dialect::Cohere),
+    route("/v1/embeddings", SCORE, Dialect::OpenAi),
+    route("/tokenize", SCORE, Dialect::Tei),
+    route("/info", Access::Any, Dialect::Tei),
+    route("/v1/models", Access::Any, Dialect::OpenAi),
+    route("/model/info", Access::Any, Dialect::Native),
+    route("/model/update", ADMIN, Dialect::Native),
+    route("/model/update/{id}", ADMIN, Dialect::Native),
+    route("/cache", ADMIN, Dialect::Native),
+    route("/feedback", Access::Scope(Scope::Feedback), Dialect::Native),
+    route("/health", Access::Open, Dialect::Native),
+    route("/health/live", Access::Open, Dialect::Native),
+    route("/health/ready", Access::Open, Dialect::Native),
+    route("/metrics", Access::Open, Dialect::Native),
+    route("/openapi.json", Access::Open, Dialect::Native),
+    route("/docs", Access::Open, Dialect::Native),
+];
+
+/// The route of a matched path; `None` for paths that are none.
+pub(crate) fn find(path: Option<&str>) -> Option<&'static Route> {
+    let path = path?;
+    ROUTES.iter().find(|route| route.path == path)
+}

@@ -1,0 +1,240 @@
+//! The API without sockets: over a real model, and over scorers that do as told.
+
+mod cache;
+mod credentials;
+mod dialects;
+mod document;
+mod evaluate;
+mod layers;
+mod native;
+mod update;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use inference_api::{InputOptions, Limits};
+use inference_models::LoadOptions;
+use inference_scoring::cache::{Scope, Store};
+use inference_scoring::{
+    LocalScorer, Score, ScoreError, ScoreRequest, Scorer, Scores, Settings as ScorerSettings,
+    Timings,
+};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+
+/// A scorer that answers nothing but an error.
+struct Failing(ScoreError);
+
+impl Scorer for Failing {
+    async fn score(&self, _: ScoreRequest) -> Result<Scores, ScoreError> {
+        Err(self.0.clone())
+    }
+}
+
+/// A scorer whose logits are the numbers that a text consists of, such as `0.5` or `1 -2`; of two
+/// texts the second. It remembers what it was asked.
+#[derive(Clone, Default)]
+struct Fake {
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+type Asked = (Vec<Input>, InputOptions);
+
+impl Fake {
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn logits(input: &Input) -> Option<Vec<f32>> {
+        let text = match input {
+            Input::Text(text)
+            | Input::Pair(_, text)
+            | Input::Conversation { response: text, .. } => text.as_str(),
+            Input::Messages(messages) => messages.last()?.content.as_str(),
+        };
+        text.split(' ').map(|word| word.parse().ok()).collect()
+    }
+}
+
+impl Scorer for Fake {
+    async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
+        let asked = (request.inputs.clone(), request.options);
+        self.asked.lock().unwrap().push(asked);
+        let score = |(index, input)| {
+            let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
+                index,
+                message: "no number".to_owned(),
+            })?;
+            Ok(Score {
+                logits,
+                tokens: 3,
+                truncated: false,
+            })
+        };
+        let scores: Result<_, _> = request.inputs.iter().enumerate().map(score).collect();
+        Ok(Scores {
+            scores: scores?,
+            hits: 0,
+            timings: Timings::default(),
+        })
+    }
+}
+
+/// Shows each word as a token.
+struct Words;
+
+impl Tokens for Words {
+    fn tokens(&self, input: Input, _: InputOptions) -> Result<Vec<Token>, String> {
+        let Input::Text(text) = input else {
+            return Err("no text".to_owned());
+        };
+        let token = |(id, word): (u32, &str)| Token {
+            id,
+            text: Some(word.to_owned()),
+            special: false,
+            start: None,
+            stop: None,
+        };
+        Ok((0..).zip(text.split_whitespace()).map(token).collect())
+    }
+}
+
+fn served<S>(scorer: S, labels: &[&str], calibration: Option<&str>) -> Served<S> {
+    Served {
+        scorer,
+        model: ModelInfo {
+            version: "v".to_owned(),
+            digest: "sha256:d".to_owned(),
+            architecture: "BertForSequenceClassification".to_owned(),
+            kind: Kind::Encoder,
+            labels: labels.iter().map(|&label| label.to_owned()).collect(),
+            parameters: 1,
+            dtype: "f32",
+            device: "cpu",
+            max_tokens: 256,
+            calibration: calibration.map(|text| text.parse().unwrap()),
+            special_date: None,
+            loaded_at: 1,
+        },
+        tokens: Some(Arc::new(Words)),
+    }
+}
+
+fn app_of<S: Scorer>(served: Served<S>) -> App<S> {
+    let metrics = Arc::new(Metrics::new());
+    metrics.loaded("v", 0.1);
+    App {
+        current: ArcSwap::from_pointee(served),
+        settings: Settings {
+            limits: Limits {
+                max_characters: 1_000,
+                max_batch: 4,
+            },
+            max_pairs: 6,
+            max_body_bytes: 20_000,
+            max_batch_tokens: 16_384,
+            max_concurrent_requests: 512,
+            timeout: Duration::from_secs(30),
+            evaluate_timeout: Duration::from_secs(30),
+            label: 0,
+            activation: Activation::None,
+            dialect_scores: DialectScores::Peer,
+        },
+        edge: Arc::new(Edge::default()),
+        metrics,
+        lifecycle: Arc::new(Lifecycle::default()),
+        cache: Arc::new(NoCache),
+        updates: None,
+    }
+}
+
+fn app<S: Scorer>(scorer: S, calibration: Option<&str>) -> (Router, Arc<Lifecycle>) {
+    let app = app_of(served(scorer, &["LABEL_0"], calibration));
+    let lifecycle = app.lifecycle.clone();
+    (router(Arc::new(app)), lifecycle)
+}
+
+fn fake() -> (Router, Fake) {
+    let fake = Fake::default();
+    (app(fake.clone(), None).0, fake)
+}
+
+fn real() -> Router {
+    real_behind(None)
+}
+
+/// The demo model, behind a cache or none.
+fn real_behind(cache: Option<(Arc<Store>, Scope)>) -> Router {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v2");
+    let options = LoadOptions {
+        threads: 1,
+        ..LoadOptions::default()
+    };
+    let model = Arc::new(inference_models::load(&folder, &options).unwrap());
+    let settings = ScorerSettings {
+        max_batch_tokens: 16_384,
+        max_concurrent_requests: 64,
+    };
+    let metrics = Arc::new(Metrics::new());
+    metrics.loaded("v", 0.1);
+    let scorer = LocalScorer::start(model, settings, cache, metrics.clone()).unwrap();
+    let served = served(scorer, &["LABEL_0"], Some("scale=1,shift=0"));
+    router(Arc::new(App {
+        metrics,
+        ..app_of(served)
+    }))
+}
+
+fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path)
+        .header("content-type", "application/json")
+        .body(body.into())
+        .unwrap()
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+async fn bytes_of(response: Response<Body>) -> Vec<u8> {
+    axum::body::to_bytes(response.into_body(), 1 << 20)
+        .await
+        .unwrap()
+        .to_vec()
+}
+
+/// An answer, after what is true of all answers was checked.
+async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let headers = response.headers().clone();
+    for header in ["x-request-id", "x-model-version", "server-timing"] {
+        assert!(headers.contains_key(header), "{header}");
+    }
+    let answer: Value = serde_json::from_slice(&bytes_of(response).await).unwrap();
+    if status.is_client_error() || status.is_server_error() {
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(answer["status"], status.as_u16());
+        assert_eq!(
+            answer["instance"],
+            headers["x-request-id"].to_str().unwrap()
+        );
+    }
+    (status, answer)
+}
+
+async fn say(router: &Router, path: &str, body: Value) -> (StatusCode, Value) {
+    ask(router, post(path, body.to_string())).await
+}
+
+fn near(value: &Value, expected: f64) {
+    let value = value.as_f64().unwrap();
+    assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+}

@@ -1,0 +1,277 @@
+//! The native routes, health and metrics.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn a_prediction_has_the_shape_of_the_contract() {
+    let body = json!({"context": "What is the capital of Japan?", "text": "Tokyo.", "metadata": {"a": [1]}});
+    let (status, answer) = ask(&real(), post("/predict", body.to_string())).await;
+    assert_eq!(status, 200, "{answer}");
+    for field in [
+        "reward_score",
+        "confidence",
+        "processing_time",
+        "model_version",
+        "probability",
+        "truncated",
+        "tokens",
+    ] {
+        assert!(!answer[field].is_null(), "{field}");
+    }
+    assert!(answer["confidence"].as_f64().unwrap() >= 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_is_the_same_bits_through_json_alone_in_a_batch_and_beside_others() {
+    let router = real();
+    let texts = [
+        "a",
+        "Tokyo.",
+        "a longer answer, with commas",
+        &"word ".repeat(190),
+    ];
+    let mut alone = Vec::new();
+    for text in texts {
+        let (_, answer) = ask(&router, post("/predict", json!({"text": text}).to_string())).await;
+        alone.push(answer["reward_score"].clone());
+    }
+    let requests = (0..32).map(|i| {
+        let (router, mut shuffled) = (router.clone(), texts.map(str::to_owned));
+        shuffled.rotate_left(i % 4);
+        tokio::spawn(async move {
+            ask(
+                &router,
+                post("/predict/batch", json!({"texts": shuffled}).to_string()),
+            )
+            .await
+        })
+    });
+    for (i, request) in requests.collect::<Vec<_>>().into_iter().enumerate() {
+        let (status, answer) = request.await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let mut expected = alone.clone();
+        expected.rotate_left(i % 4);
+        assert_eq!(answer["reward_scores"], Value::from(expected));
+    }
+}
+
+#[tokio::test]
+async fn each_bad_request_has_its_status_and_says_what_to_do() {
+    let router = app(Failing(ScoreError::Engine), None).0;
+    let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    let cases: Vec<(&str, String, u16, &str)> = vec![
+        ("/predict", "{".into(), 400, "not JSON"),
+        ("/predict", String::new(), 400, "not JSON"),
+        ("/predict", r#"{"text":"\ud800"}"#.into(), 400, "not JSON"),
+        (
+            "/predict",
+            format!(r#"{{"text":{deep}}}"#),
+            422,
+            "does not fit",
+        ),
+        ("/predict", r#"{"text":1}"#.into(), 422, "does not fit"),
+        ("/predict", "[]".into(), 422, "text is missing"),
+        ("/predict", "null".into(), 422, "does not fit"),
+        (
+            "/predict",
+            r#"{"text":"a","context":"b","text_pair":"c"}"#.into(),
+            422,
+            "exclude each other",
+        ),
+        (
+            "/predict",
+            format!(r#"{{"text":"{}"}}"#, "a".repeat(1_001)),
+            422,
+            "1001 characters",
+        ),
+        (
+            "/predict",
+            format!(r#"{{"text":"{}"}}"#, "a".repeat(30_000)),
+            413,
+            "20000 bytes",
+        ),
+        (
+            "/predict/batch",
+            r#"{"texts":[]}"#.into(),
+            422,
+            "at least one",
+        ),
+        (
+            "/predict/batch",
+            r#"{"texts":["a","a","a","a","a"]}"#.into(),
+            422,
+            "5 items",
+        ),
+        (
+            "/predict/batch",
+            r#"{"texts":["a"],"contexts":["a","b"]}"#.into(),
+            422,
+            "one context",
+        ),
+        (
+            "/predict/batch",
+            r#"{"texts":"a"}"#.into(),
+            422,
+            "does not fit",
+        ),
+        ("/nothing", "{}".into(), 404, "no route"),
+    ];
+    for (path, body, status, expected) in cases {
+        let (got, problem) = ask(&router, post(path, body.clone())).await;
+        let head: String = body.chars().take(60).collect();
+        assert_eq!(got.as_u16(), status, "{path} {head}: {problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(expected),
+            "{path} {head}: {problem}"
+        );
+        assert_eq!(problem["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_or_content_type_is_refused() {
+    let router = app(Failing(ScoreError::Engine), None).0;
+    let response = router.clone().oneshot(get("/predict")).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.headers()["allow"], "POST");
+    let text = Request::post("/predict")
+        .header("content-type", "text/plain")
+        .body("{}".into())
+        .unwrap();
+    assert_eq!(ask(&router, text).await.0, 415);
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_cut_off_at_the_limit() {
+    let router = app(Failing(ScoreError::Engine), None).0;
+    let chunks = (0..100).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1_000]));
+    let body = Body::from_stream(tokio_stream(chunks));
+    assert_eq!(ask(&router, post("/predict", body)).await.0, 413);
+}
+
+fn tokio_stream<I: Iterator<Item = T> + Send, T: Send>(
+    items: I,
+) -> impl futures::Stream<Item = T> + Send {
+    futures::stream::iter(items.collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_scoring_error_has_its_status() {
+    for (error, status, retry) in [
+        (ScoreError::Overloaded, 429, true),
+        (ScoreError::Late, 504, true),
+        (ScoreError::NotReady, 503, true),
+        (ScoreError::NotFinite, 500, false),
+        (ScoreError::Engine, 500, false),
+    ] {
+        let router = app(Failing(error), None).0;
+        let response = router
+            .oneshot(post("/predict", r#"{"text":"a"}"#))
+            .await
+            .unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers().contains_key("retry-after"), retry);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
+    let error = ScoreError::Input {
+        index: 2,
+        message: "no".to_owned(),
+    };
+    let router = app(Failing(error), None).0;
+    let (_, problem) = ask(
+        &router,
+        post("/predict/batch", r#"{"texts":["a","b","c"]}"#),
+    )
+    .await;
+    assert_eq!(problem["index"], 2);
+    let (_, problem) = ask(&router, post("/predict", r#"{"text":"a"}"#)).await;
+    assert!(problem["index"].is_null());
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_is_alive_not_ready_and_asks_connections_to_close() {
+    let (router, lifecycle) = app(Failing(ScoreError::Engine), None);
+    assert_eq!(ask(&router, get("/health/ready")).await.0, 200);
+    lifecycle.leave();
+    assert_eq!(ask(&router, get("/health/ready")).await.0, 503);
+    let live = router.clone().oneshot(get("/health/live")).await.unwrap();
+    assert_eq!(live.status(), 200);
+    assert_eq!(live.headers()["connection"], "close");
+}
+
+#[tokio::test]
+async fn without_calibration_there_is_no_confidence() {
+    let (_, info) = ask(&real(), get("/model/info")).await;
+    assert_eq!(info["calibrated"], true);
+    assert_eq!(info["calibration"]["scale"], 1.0);
+    let (router, _) = app(Failing(ScoreError::Engine), None);
+    let (_, info) = ask(&router, get("/model/info")).await;
+    assert_eq!(info["calibrated"], false);
+}
+
+#[tokio::test]
+async fn the_metrics_have_the_names_of_the_contract() {
+    let router = real();
+    ask(&router, post("/predict", r#"{"text":"a"}"#)).await;
+    ask(&router, post("/predict", "{")).await;
+    let response = router.oneshot(get("/metrics")).await.unwrap();
+    let text = String::from_utf8(bytes_of(response).await).unwrap();
+    for line in [
+        r#"reward_model_requests_total{endpoint="/predict",status="200"} 1"#,
+        r#"reward_model_requests_total{endpoint="/predict",status="400"} 1"#,
+        "reward_model_request_duration_seconds_count{endpoint=\"/predict\"} 2",
+        "reward_model_prediction_duration_seconds_count 1",
+        "reward_model_load_time_seconds",
+        "reward_model_memory_bytes",
+        "reward_score_distribution_count 1",
+        "cache_hit_ratio",
+        r#"reward_model_version{version="v"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn several_labels_are_named_and_the_chosen_one_is_the_score() {
+    let mut app = app_of(served(Fake::default(), &["help", "harm"], None));
+    app.settings.label = 1;
+    let router = router(Arc::new(app));
+    let (_, answer) = say(&router, "/predict", json!({"text": "1 -2"})).await;
+    assert_eq!(answer["reward_score"], -2.0);
+    assert_eq!(answer["scores"], json!({"help": 1.0, "harm": -2.0}));
+    let (_, answer) = say(&router, "/predict/batch", json!({"texts": ["1 -2", "3 4"]})).await;
+    assert_eq!(answer["reward_scores"], json!([-2.0, 4.0]));
+    assert_eq!(answer["scores"][1], json!({"help": 3.0, "harm": 4.0}));
+    let (router, _) = fake();
+    let (_, answer) = say(&router, "/predict", json!({"text": "1"})).await;
+    assert!(answer.get("scores").is_none());
+}
+
+#[tokio::test]
+async fn texts_are_scored_as_they_are_with_control_characters_and_html() {
+    let (router, fake) = fake();
+    let text = "<script>\u{0}\u{7}\u{1b}[0m</script>";
+    say(&router, "/predict", json!({"text": text})).await;
+    assert_eq!(fake.asked()[0].0, [Input::Text(text.to_owned())]);
+}
+
+#[tokio::test]
+async fn the_models_facts_are_told() {
+    let (router, _) = fake();
+    let (_, info) = ask(&router, get("/model/info")).await;
+    for (field, expected) in [
+        ("model_type", json!("BertForSequenceClassification")),
+        ("version", json!("v")),
+        ("digest", json!("sha256:d")),
+        ("trainable_parameters", json!(1)),
+        ("label", json!("LABEL_0")),
+    ] {
+        assert_eq!(info[field], expected, "{field}");
+    }
+    assert_eq!(info["limits"]["max_pairs"], 6);
+}

@@ -1,0 +1,71 @@
+//! vLLM's `POST /classify` and `POST /score`. `SGLang` has a `/classify` too: its clients send
+//! `text`.
+
+use axum::response::Response;
+use inference_api::vllm::{
+    Class, ClassifyRequest, ClassifyResponse, ScoreItem, ScoreRequest, ScoreResponse, Usage,
+};
+use inference_scoring::{Score, Scorer};
+
+use super::body::Payload;
+use super::call::{Call, now, ranking, timed};
+use super::error::Failure;
+use super::sglang;
+
+pub(super) async fn classify<S: Scorer>(
+    call: Call<S>,
+    payload: Payload,
+) -> Result<Response, Failure> {
+    if payload.has("text") && !payload.has("input") && !payload.has("messages") {
+        return sglang::classify(&call, &payload).await;
+    }
+    let request: ClassifyRequest = payload.parse()?;
+    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let inputs = request.into_inputs(&call.app.settings.limits)?;
+    let scores = call.score(inputs, options).await?;
+    let class = |(index, score)| {
+        let probs = call.activated(score, raw);
+        let best = ranking(&probs).first().copied().unwrap_or_default();
+        let label = call.served.model.labels.get(best).cloned();
+        Class {
+            index,
+            label: label.unwrap_or_default(),
+            num_classes: probs.len(),
+            probs,
+        }
+    };
+    let answer = ClassifyResponse {
+        id: format!("classify-{}", call.id),
+        object: "list",
+        created: now(),
+        model: call.version(),
+        data: scores.scores.iter().enumerate().map(class).collect(),
+        usage: usage(&scores.scores),
+    };
+    Ok(timed(answer, scores.timings))
+}
+
+pub(super) async fn score<S: Scorer>(call: Call<S>, payload: Payload) -> Result<Response, Failure> {
+    let request: ScoreRequest = payload.parse()?;
+    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let inputs = request.into_inputs(&call.app.settings.limits)?;
+    let scores = call.score(inputs, options).await?;
+    let item = |(index, score)| ScoreItem {
+        index,
+        object: "score",
+        score: call.activated_reward(score, raw),
+    };
+    let answer = ScoreResponse {
+        id: format!("score-{}", call.id),
+        object: "list",
+        created: now(),
+        model: call.version(),
+        data: scores.scores.iter().enumerate().map(item).collect(),
+        usage: usage(&scores.scores),
+    };
+    Ok(timed(answer, scores.timings))
+}
+
+pub(super) fn usage(scores: &[Score]) -> Usage {
+    Usage::of(scores.iter().map(|score| score.tokens).sum())
+}

@@ -1,0 +1,226 @@
+//! From a loaded model to one that serves, at the start and for `POST /model/update`.
+//!
+//! Invariant: nothing outside `--models-root` is loaded for a client, whatever the path or its
+//! symbolic links say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use futures::future::BoxFuture;
+use inference_api::tei::Token;
+use inference_api::{Input, InputOptions, Problem};
+use inference_models::{Digest, EncodeOptions, LoadOptions, Model};
+use inference_scoring::cache::{Scope, Store};
+use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings, text_input};
+
+use crate::args::Serve;
+use crate::http::{Kind, Loader, ModelInfo, Served, Tokens, Wanted};
+use crate::metrics::Metrics;
+
+/// What every model of this server has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    options: LoadOptions,
+    scorer: ScorerSettings,
+    label: usize,
+    device: &'static str,
+    cache: Option<Arc<Store>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Common {
+    pub(super) fn new(args: &Serve, cache: Option<Arc<Store>>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            options: args.model.how.load(),
+            scorer: ScorerSettings {
+                max_batch_tokens: args.max_batch_tokens,
+                max_concurrent_requests: args.max_concurrent_requests,
+            },
+            label: args.label,
+            device: args.model.how.device.as_str(),
+            cache,
+            metrics,
+        }
+    }
+
+    /// Starts to serve a model.
+    ///
+    /// # Errors
+    /// When it has no such label, or its thread cannot be started.
+    pub(super) fn serve(
+        &self,
+        model: Model,
+        version: Option<String>,
+        calibration: Option<Calibration>,
+    ) -> anyhow::Result<Served<LocalScorer>> {
+        let facts = &model.facts;
+        let labels = facts.labels.len();
+        ensure!(
+            self.label < labels,
+            "--label {}: the model has {labels} labels",
+            self.label
+        );
+        let info = ModelInfo {
+            version: version.unwrap_or_else(|| facts.digest.short().to_owned()),
+            digest: facts.digest.to_string(),
+            architecture: facts.architecture.clone(),
+            kind: match facts.kind {
+                inference_models::Kind::Encoder => Kind::Encoder,
+                inference_models::Kind::Decoder => Kind::Decoder,
+            },
+            labels: facts.labels.clone(),
+            parameters: facts.parameters,
+            dtype: facts.dtype.as_str(),
+            device: self.device,
+            max_tokens: model.tokenizer.max_tokens(),
+            calibration,
+            special_date: facts.special_date.clone(),
+            loaded_at: jiff::Timestamp::now().as_second(),
+        };
+        let cache = self.cache.clone().map(|store| {
+            let scope = Scope::new(&info.version, &info.digest, info.dtype, info.device);
+            (store, scope)
+        });
+        let model = Arc::new(model);
+        Ok(Served {
+            scorer: LocalScorer::start(model.clone(), self.scorer, cache, self.metrics.clone())?,
+            model: info,
+            tokens: Some(Arc::new(ModelTokens(model))),
+        })
+    }
+}
+
+/// Shows a model's tokens.
+struct ModelTokens(Arc<Model>);
+
+impl Tokens for ModelTokens {
+    fn tokens(&self, input: Input, options: InputOptions) -> Result<Vec<Token>, String> {
+        let options = EncodeOptions {
+            add_special_tokens: options.add_special_tokens,
+            ..EncodeOptions::default()
+        };
+        let encoded = self.0.tokenizer.encode(&text_input(input), options);
+        let ids = encoded.map_err(|error| error.to_string())?.ids;
+        let token = |id| Token {
+            id,
+            text: None,
+            special: false,
+            start: None,
+            stop: None,
+        };
+        Ok(ids.into_iter().map(token).collect())
+    }
+}
+
+/// Loads models from the folders of one folder.
+pub(super) struct FolderLoader {
+    root: PathBuf,
+    common: Common,
+}
+
+impl FolderLoader {
+    /// # Errors
+    /// When the folder is not there.
+    pub(super) fn new(root: &Path, common: Common) -> anyhow::Result<Self> {
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("--models-root {}", root.display()))?;
+        Ok(Self { root, common })
+    }
+
+    /// The folder that is meant: the same answer whether it is missing or not ours to read.
+    fn folder(&self, path: &str) -> Result<PathBuf, Problem> {
+        let folder = self.root.join(path).canonicalize().ok();
+        folder
+            .filter(|folder| folder.starts_with(&self.root) && folder.is_dir())
+            .ok_or_else(|| {
+                Problem::unprocessable("model_path: there is no such folder under --models-root")
+            })
+    }
+}
+
+impl Loader<LocalScorer> for FolderLoader {
+    fn check(&self, wanted: &Wanted) -> Result<(), Problem> {
+        self.folder(&wanted.model_path)?;
+        digest(wanted)?;
+        Ok(())
+    }
+
+    fn load(&self, wanted: Wanted) -> BoxFuture<'static, Result<Served<LocalScorer>, String>> {
+        let (common, folder) = (self.common.clone(), self.folder(&wanted.model_path));
+        Box::pin(async move {
+            let folder = folder.map_err(|problem| problem.detail)?;
+            let options = LoadOptions {
+                digest: digest(&wanted).map_err(|problem| problem.detail)?,
+                ..common.options.clone()
+            };
+            let load = move || inference_models::load(&folder, &options);
+            let model = tokio::task::spawn_blocking(load)
+                .await
+                .map_err(|_| "the model could not be loaded".to_owned())?
+                .map_err(|error| format!("{}: {error}", error.reason))?;
+            common
+                .serve(model, wanted.version, wanted.calibration)
+                .map_err(|error| error.to_string())
+        })
+    }
+}
+
+fn digest(wanted: &Wanted) -> Result<Option<Digest>, Problem> {
+    let digest = wanted.digest.as_deref().map(Digest::parse).transpose();
+    digest.map_err(|error| Problem::unprocessable(format!("digest: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_the_root_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("models");
+        for inside in ["models/a", "models/b/c", "secret"] {
+            std::fs::create_dir_all(folder.path().join(inside)).unwrap();
+        }
+        std::fs::write(root.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
+        let loader = FolderLoader {
+            root: root.canonicalize().unwrap(),
+            common: Common {
+                options: LoadOptions::default(),
+                scorer: ScorerSettings {
+                    max_batch_tokens: 1,
+                    max_concurrent_requests: 1,
+                },
+                label: 0,
+                device: "cpu",
+                cache: None,
+                metrics: Arc::new(Metrics::new()),
+            },
+        };
+        for path in [
+            "a",
+            "b/c",
+            "./a",
+            "b/../a",
+            root.join("a").to_str().unwrap(),
+        ] {
+            assert!(loader.folder(path).is_ok(), "{path}");
+        }
+        let mut answers = Vec::new();
+        for path in [
+            "..",
+            "../secret",
+            "link",
+            "/etc",
+            "missing",
+            "file",
+            "a/../../secret",
+        ] {
+            answers.push(loader.folder(path).unwrap_err().detail);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:?}");
+    }
+}

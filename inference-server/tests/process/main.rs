@@ -1,0 +1,286 @@
+//! The program itself: started, asked over sockets, told to leave.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod wire;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_inference-server");
+
+fn demo(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../e2e/fixtures/demo-models")
+        .join(name)
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(PROGRAM).args(args).output().unwrap()
+}
+
+/// A server on a free port of this host.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(more: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = Command::new(PROGRAM)
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--model"])
+            .arg(demo("tiny-reward-v1"))
+            .args(more)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, port };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !matches!(server.get("/health/ready"), Some(200)) {
+            assert!(Instant::now() < deadline, "it does not become ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    fn get(&self, path: &str) -> Option<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.exchange(&request)
+    }
+
+    fn exchange(&self, request: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split(' ').nth(1)?.parse().ok()
+    }
+
+    fn terminate(&self) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn predict(connection: &str) -> String {
+    let body = r#"{"text":"Hello"}"#;
+    format!(
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn sigterm_under_load_fails_no_request_and_ends_the_process() {
+    let server = Arc::new(std::sync::Mutex::new(Server::start(&[
+        "--drain-delay",
+        "1s",
+    ])));
+    let port = server.lock().unwrap().port;
+    let (stop, failures) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(std::sync::Mutex::new(Vec::new())),
+    );
+    let fresh = std::thread::spawn({
+        let (stop, failures) = (stop.clone(), failures.clone());
+        move || {
+            let client = Server {
+                child: Command::new("true").spawn().unwrap(),
+                port,
+            };
+            while !stop.load(Ordering::Relaxed) {
+                match client.exchange(&predict("close")) {
+                    Some(200) => {}
+                    other => failures.lock().unwrap().push(format!("fresh: {other:?}")),
+                }
+            }
+        }
+    });
+    // A kept connection is asked to close, and is served until it is.
+    let mut kept = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut answers = BufReader::new(kept.try_clone().unwrap());
+    let mut ask = |stream: &mut TcpStream| {
+        stream.write_all(predict("keep-alive").as_bytes()).unwrap();
+        let (mut closes, mut length) = (false, 0);
+        let mut status = String::new();
+        answers.read_line(&mut status).unwrap();
+        loop {
+            let mut line = String::new();
+            answers.read_line(&mut line).unwrap();
+            let line = line.trim_end().to_ascii_lowercase();
+            closes |= line == "connection: close";
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        answers.read_exact(&mut body).unwrap();
+        (status, closes)
+    };
+    assert!(!ask(&mut kept).1);
+    server.lock().unwrap().terminate();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (status, closes) = ask(&mut kept);
+        assert!(status.contains("200"), "{status}");
+        if closes {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "a kept connection was never asked to close"
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    fresh.join().unwrap();
+    assert_eq!(*failures.lock().unwrap(), Vec::<String>::new());
+    assert!(server.lock().unwrap().child.wait().unwrap().success());
+}
+
+#[test]
+fn health_asks_a_running_server() {
+    let server = Server::start(&[]);
+    let url = format!("http://127.0.0.1:{}/health/ready", server.port);
+    assert!(run(&["health", "--url", &url]).status.success());
+    drop(server);
+    assert_eq!(run(&["health", "--url", &url]).status.code(), Some(1));
+}
+
+#[test]
+fn a_model_that_cannot_be_served_leaves_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let outcome = run(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--model",
+        "/nowhere",
+        "--termination-log",
+        log.to_str().unwrap(),
+    ]);
+    assert_eq!(outcome.status.code(), Some(1));
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!(document["reason"], "VolumeUnavailable");
+}
+
+#[test]
+fn verify_says_what_a_model_is_or_why_it_is_none() {
+    let model = demo("tiny-reward-v2");
+    let model = model.to_str().unwrap();
+    let sound = run(&["verify", "--json", "--model", model]);
+    let document: Value = serde_json::from_slice(&sound.stdout).unwrap();
+    assert_eq!(document["ok"], true);
+    assert_eq!(document["maxTokens"], 256);
+    let digest = document["digest"].as_str().unwrap();
+    assert!(
+        run(&["verify", "--model", model, "--digest", digest])
+            .status
+            .success()
+    );
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let bad = run(&["verify", "--json", "--model", model, "--digest", &wrong]);
+    assert_eq!(bad.status.code(), Some(1));
+    let document: Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!(document["reason"], "DigestMismatch");
+    assert_eq!(
+        run(&["verify", "--model", model, "--digest", "nonsense"])
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn score_keeps_order_and_fields_and_goes_on_after_a_bad_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (
+        folder.path().join("in.jsonl"),
+        folder.path().join("out.jsonl"),
+    );
+    let lines = [
+        "{\"text\":\"a\",\"id\":7,\"score\":9}",
+        "not json",
+        "{\"id\":8}",
+        "",
+        "{\"text\":\"a\",\"text_pair\":\"b\"}",
+    ];
+    std::fs::write(&input, lines.join("\n")).unwrap();
+    let model = demo("tiny-reward-v1");
+    let outcome = run(&[
+        "score",
+        "--model",
+        model.to_str().unwrap(),
+        "--input",
+        input.to_str().unwrap(),
+        "--output",
+        output.to_str().unwrap(),
+    ]);
+    assert_eq!(
+        outcome.status.code(),
+        Some(1),
+        "bad lines are reported at the end"
+    );
+    let text = std::fs::read_to_string(&output).unwrap();
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[0]["id"], 7);
+    assert!(rows[0]["score"].as_f64().unwrap().abs() < 9.0);
+    assert!(rows[1]["error"].is_string() && rows[2]["error"].is_string());
+    assert!(rows[3]["score"].is_number());
+}
+
+#[test]
+fn the_scores_of_a_file_are_those_of_the_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.jsonl");
+    let model = demo("tiny-reward-v3-regressed");
+    let expected = model.join("expected.jsonl");
+    let outcome = run(&[
+        "score",
+        "--model",
+        model.to_str().unwrap(),
+        "--input",
+        expected.to_str().unwrap(),
+        "--output",
+        output.to_str().unwrap(),
+        "--score-field",
+        "ours",
+    ]);
+    assert!(outcome.status.success());
+    for line in std::fs::read_to_string(&output).unwrap().lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let difference = row["ours"].as_f64().unwrap() - row["score"].as_f64().unwrap();
+        assert!(difference.abs() <= 1e-4, "{row}");
+    }
+}
