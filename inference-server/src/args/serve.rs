@@ -132,11 +132,11 @@ fn version(text: &str) -> Result<String, String> {
 
 /// Reads `scale=1.5,shift=-0.25`, or a JSON file with these two.
 fn calibration(text: &str) -> Result<Calibration, String> {
-    if text.contains('=') {
-        return text.parse();
-    }
-    let bytes = std::fs::read(text)
-        .map_err(|error| format!("{error}: write scale=1.5,shift=-0.25, or name a file"))?;
+    let wrong = match text.parse() {
+        Ok(calibration) => return Ok(calibration),
+        Err(wrong) => wrong,
+    };
+    let bytes = std::fs::read(text).map_err(|_| format!("{wrong}, or name a file"))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         format!("it is no calibration ({error}): write it with `evaluate --calibrate`")
     })

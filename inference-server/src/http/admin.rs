@@ -86,7 +86,7 @@ impl<S: Scorer> Updates<S> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, id: &str, wanted: &Wanted) -> Result<Update, Problem> {
+    fn begin(&self, wanted: &Wanted) -> Result<Update, Problem> {
         let mut jobs = self.jobs();
         if jobs.iter().any(|job| job.status == UpdateStatus::Loading) {
             return Err(Problem::conflict(
@@ -95,12 +95,8 @@ impl<S: Scorer> Updates<S> {
             .retry_after(5));
         }
         let job = Update {
-            // A client may send the same request id twice.
-            id: if jobs.iter().any(|job| job.id == id) {
-                format!("{id}-{}", now())
-            } else {
-                id.to_owned()
-            },
+            // Not the request's: a client may have chosen that one, and it need not fit a path.
+            id: format!("{:x}", jiff::Timestamp::now().as_nanosecond()),
             status: UpdateStatus::Loading,
             model_path: wanted.model_path.clone(),
             model_version: None,
@@ -156,7 +152,7 @@ pub(super) async fn update<S: Scorer>(
     request.check()?;
     let wanted = wanted(request)?;
     updates.loader.check(&wanted)?;
-    let job = updates.begin(&call.id, &wanted)?;
+    let job = updates.begin(&wanted)?;
     tokio::spawn(run(app.clone(), job.id.clone(), wanted));
     let place = format!("/model/update/{}", job.id);
     let mut response = (StatusCode::ACCEPTED, Json(job)).into_response();
