@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crds::v1alpha1::reward_model::model::{Activation, PvcSource, Truncation};
-use crds::v1alpha1::reward_model::server::{Dtype, PodTemplate, Resources, Server};
+use crds::v1alpha1::reward_model::model::PvcSource;
+use crds::v1alpha1::reward_model::server::{PodTemplate, Resources, Server};
 use crds::value::{Digest, Opaque};
 use crds::{RewardModel, RewardModelSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{HTTP_PORT, HTTP_PORT_NAME, selector_of};
+use super::{HTTP_PORT, HTTP_PORT_NAME, selector_of, serve_args};
 use crate::identity::RevisionHash;
 use crate::observed::Settings;
 
@@ -236,6 +236,7 @@ fn container(
         value: Some(TERMINATION_LOG.to_owned()),
         ..EnvVar::default()
     }];
+    env.extend(redis_url(server));
     env.extend(passed::<EnvVar>("env", server.env.as_deref())?);
     Ok(Container {
         ports: Some(vec![ContainerPort {
@@ -253,123 +254,26 @@ fn container(
         ..reader(
             CONTAINER,
             image(server, settings),
-            serve_args(spec, server, source, digest),
+            serve_args::of(spec, server, source, digest),
         )
     })
 }
 
-/// Flags of `inference-server serve`. A flag that the spec's own args have is left to them.
-fn serve_args(
-    spec: &RewardModelSpec,
-    server: &Server,
-    source: &PvcSource,
-    digest: &Digest,
-) -> Vec<String> {
-    let own = server.args.clone().unwrap_or_default();
-    let mut flags: Vec<(&str, String)> = vec![
-        ("--model", model_folder(source)),
-        ("--digest", digest.to_string()),
-        ("--listen", format!("[::]:{HTTP_PORT}")),
-    ];
-    if gpus(server.resources.as_ref()) > 0 {
-        flags.push(("--device", "cuda".to_owned()));
-    }
-    flags.extend(model_flags(spec));
-    flags.extend(
-        server
-            .dtype
-            .and_then(dtype)
-            .map(|name| ("--dtype", name.to_owned())),
-    );
-    flags.extend(cache_flags(server));
-    let overridden = |flag: &str| {
-        own.iter().any(|arg| {
-            arg == flag
-                || arg
-                    .strip_prefix(flag)
-                    .is_some_and(|rest| rest.starts_with('='))
-        })
-    };
-    std::iter::once("serve".to_owned())
-        .chain(
-            flags
-                .into_iter()
-                .filter(|(flag, _)| !overridden(flag))
-                .flat_map(|(flag, value)| [flag.to_owned(), value]),
-        )
-        .chain(own.iter().cloned())
-        .collect()
-}
-
-fn model_flags(spec: &RewardModelSpec) -> Vec<(&'static str, String)> {
-    let mut flags = Vec::new();
-    if let Some(head) = &spec.model.head {
-        flags.extend(head.label.map(|label| ("--label", label.to_string())));
-        if head.activation == Some(Activation::Sigmoid) {
-            flags.push(("--activation", "sigmoid".to_owned()));
-        }
-    }
-    if let Some(input) = &spec.model.input {
-        flags.extend(
-            input
-                .max_tokens
-                .map(|count| ("--max-tokens", count.to_string())),
-        );
-        flags.extend(
-            input
-                .truncation
-                .map(|side| ("--truncation", truncation(side).to_owned())),
-        );
-        flags.extend(
-            input
-                .prompt_template
-                .clone()
-                .map(|text| ("--prompt-template", text)),
-        );
-    }
-    flags
-}
-
-fn cache_flags(server: &Server) -> Vec<(&'static str, String)> {
-    let Some(cache) = &server.cache else {
-        return Vec::new();
-    };
-    let mut flags = Vec::new();
-    flags.extend(
-        cache
-            .enabled
-            .map(|enabled| ("--cache", enabled.to_string())),
-    );
-    flags.extend(
-        cache
-            .ttl
-            .as_ref()
-            .map(|ttl| ("--cache-ttl", ttl.to_string())),
-    );
-    flags.extend(
-        cache
-            .max_entries
-            .map(|count| ("--cache-max-entries", count.to_string())),
-    );
-    flags
-}
-
-const fn truncation(side: Truncation) -> &'static str {
-    match side {
-        Truncation::Left => "left",
-        Truncation::Right => "right",
-        Truncation::Reject => "reject",
-    }
-}
-
-const fn dtype(dtype: Dtype) -> Option<&'static str> {
-    match dtype {
-        Dtype::Auto => None,
-        Dtype::F32 => Some("f32"),
-        Dtype::BF16 => Some("bf16"),
-        Dtype::F16 => Some("f16"),
-        Dtype::Int8 => Some("int8"),
-    }
+/// The address of a Redis has its password in it: it stays in its Secret.
+fn redis_url(server: &Server) -> Option<EnvVar> {
+    let secret = &server.cache.as_ref()?.redis.as_ref()?.url_secret_ref;
+    Some(EnvVar {
+        name: "REWARD_REDIS_URL".to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.name.clone(),
+                key: secret.key.clone(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    })
 }
 
 fn passed<T: DeserializeOwned>(field: &str, parts: Option<&[Opaque]>) -> Result<Vec<T>, String> {
