@@ -196,6 +196,8 @@ impl Metrics {
 
     pub(crate) fn loaded(&self, version: &str, seconds: f64) {
         self.load_time.set(seconds);
+        // One version serves at a time.
+        self.version.clear();
         self.version
             .get_or_create(&Version {
                 version: version.to_owned(),

@@ -78,6 +78,9 @@ pub(crate) struct Serve {
     /// Address of the API.
     #[arg(long, env = "REWARD_LISTEN", default_value = "[::]:8000")]
     pub(crate) listen: SocketAddr,
+    /// Another address for health and metrics alone, out of the way of the API's clients.
+    #[arg(long, env = "REWARD_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
     /// Where the reason is left when the model cannot be served.
     #[arg(long, env = "REWARD_TERMINATION_LOG", value_name = "FILE")]
     pub(crate) termination_log: Option<PathBuf>,

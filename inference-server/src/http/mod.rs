@@ -137,10 +137,7 @@ pub(crate) fn router<S: Scorer>(app: Arc<App<S>>) -> Router {
         .route("/model/update", post(admin::update))
         .route("/model/update/{id}", get(admin::update_status))
         .route("/cache", delete(admin::clear_cache))
-        .route("/health", get(health::summary))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .merge(observation())
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(docs::page))
         .fallback(error::unknown_route)
@@ -152,6 +149,25 @@ pub(crate) fn router<S: Scorer>(app: Arc<App<S>>) -> Router {
         .layer(edge::cors(&app.edge))
         .layer(from_fn_with_state(app.clone(), trace::layer))
         .with_state(app)
+}
+
+/// Health and metrics over `app`, for an address of their own.
+pub(crate) fn admin_router<S: Scorer>(app: Arc<App<S>>) -> Router {
+    Router::new()
+        .merge(observation())
+        .fallback(error::unknown_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn(error::render))
+        .layer(from_fn_with_state(app.clone(), trace::layer))
+        .with_state(app)
+}
+
+fn observation<S: Scorer>() -> Router<Arc<App<S>>> {
+    Router::new()
+        .route("/health", get(health::summary))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
 }
 
 fn scoring<S: Scorer>() -> Router<Arc<App<S>>> {

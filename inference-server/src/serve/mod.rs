@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use inference_api::{Limits, Problem};
 use inference_models::Model;
@@ -58,10 +59,14 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    tokio::pin!(leave);
+    let mut leave = Box::pin(leave).shared();
     // What is wrong with a flag shows before a large model is loaded.
     let edge = args.edge.edge()?;
-    let listener = listen(args.listen).await?;
+    let listener = listen(args.listen).await.context("--listen")?;
+    let admin = match args.admin_listen {
+        Some(address) => Some(listen(address).await.context("--admin-listen")?),
+        None => None,
+    };
     let model = tokio::select! {
         model = load(&args) => model?,
         () = &mut leave => return Ok(()),
@@ -74,7 +79,15 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         delay: args.drain_delay,
         patience: args.timeout,
     };
-    connections::serve(listener, http::router(app), lifecycle, leave, drain).await;
+    let admin = async {
+        if let Some(listener) = admin {
+            let router = http::admin_router(app.clone());
+            connections::serve(listener, router, lifecycle.clone(), leave.clone(), drain).await;
+        }
+    };
+    let api = http::router(app.clone());
+    let api = connections::serve(listener, api, lifecycle.clone(), leave.clone(), drain);
+    tokio::join!(api, admin);
     tracing::info!(target: "api", "left");
     Ok(())
 }
@@ -184,8 +197,8 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
             let fallback = SocketAddr::from(([0, 0, 0, 0], address.port()));
             TcpListener::bind(fallback)
                 .await
-                .with_context(|| format!("--listen {fallback}"))
+                .with_context(|| fallback.to_string())
         }
-        Err(error) => Err(error).with_context(|| format!("--listen {address}")),
+        Err(error) => Err(error).with_context(|| address.to_string()),
     }
 }

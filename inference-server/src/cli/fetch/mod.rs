@@ -133,3 +133,6 @@ fn write_state(folder: &Path, state: &State) -> anyhow::Result<()> {
     std::fs::write(folder.join(STATE), text)
         .with_context(|| format!("{} cannot be written", folder.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Against a server of this process that breaks off, and against folders.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as Name, State};
+use axum::http::{HeaderMap, Response};
+use axum::routing::get;
+use inference_models::Digest;
+
+use super::*;
+
+/// A source that sends at most `most` bytes of a file an answer.
+struct Source {
+    folder: PathBuf,
+    most: usize,
+    answers: AtomicUsize,
+}
+
+async fn file(
+    State(source): State<Arc<Source>>,
+    Name(name): Name<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let Ok(bytes) = std::fs::read(source.folder.join(&name)) else {
+        return Response::builder().status(404).body(Body::empty()).unwrap();
+    };
+    let range = headers.get("range").and_then(|range| range.to_str().ok());
+    let (from, to) = range
+        .and_then(|range| range.strip_prefix("bytes=")?.split_once('-'))
+        .map_or((0, bytes.len()), |(from, to)| {
+            let to = to.parse::<usize>().map_or(bytes.len(), |to| to + 1);
+            (from.parse().unwrap(), to.min(bytes.len()))
+        });
+    source.answers.fetch_add(1, Ordering::Relaxed);
+    let part = bytes[from..to].to_vec();
+    // The announced length is that of the whole range: what is missing is a connection that broke.
+    let broken = futures::stream::iter([
+        Ok(part[..part.len().min(source.most)].to_vec()),
+        Err(std::io::Error::other("broken off")),
+    ]);
+    let body = if part.len() > source.most {
+        Body::from_stream(broken)
+    } else {
+        Body::from(part.clone())
+    };
+    Response::builder()
+        .status(206)
+        .header(
+            "content-range",
+            format!("bytes {from}-{}/{}", to.max(1) - 1, bytes.len()),
+        )
+        .header("content-length", part.len())
+        .header("etag", format!("\"{}\"", bytes.len()))
+        .body(body)
+        .unwrap()
+}
+
+async fn serve(folder: PathBuf, most: usize) -> (String, Arc<Source>) {
+    let source = Arc::new(Source {
+        folder,
+        most,
+        answers: AtomicUsize::new(0),
+    });
+    let router = Router::new()
+        .route("/model/{name}", get(file))
+        .with_state(source.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/model", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, source)
+}
+
+fn demo() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v1")
+}
+
+fn digest_of_demo() -> Digest {
+    let mut hashes = FileHashes::default();
+    for name in digest::files(&demo()).unwrap() {
+        hashes.add(&name, &std::fs::read(demo().join(&name)).unwrap());
+    }
+    hashes.digest()
+}
+
+fn args(source: &str, to: &std::path::Path, digest: Option<Digest>) -> Fetch {
+    Fetch {
+        source: source.to_owned(),
+        to: to.to_owned(),
+        digest,
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_is_continued_where_it_was() {
+    let to = tempfile::tempdir().unwrap();
+    let (url, source) = serve(demo(), 1_000_000).await;
+    fetch(&args(&url, to.path(), Some(digest_of_demo())))
+        .await
+        .unwrap();
+    let weights =
+        |folder: &std::path::Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(to.path()) == weights(&demo()));
+    assert!(
+        source.answers.load(Ordering::Relaxed) > 3,
+        "it never broke off"
+    );
+    assert_eq!(
+        digest::files(to.path()).unwrap(),
+        digest::files(&demo()).unwrap()
+    );
+    let before = source.answers.load(Ordering::Relaxed);
+    fetch(&args(&url, to.path(), Some(digest_of_demo())))
+        .await
+        .unwrap();
+    let looks = digest::NAMED.len();
+    let again = source.answers.load(Ordering::Relaxed) - before;
+    assert!(
+        again <= looks + 1,
+        "{again} answers for what is there already"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_digest_leaves_nothing_that_could_be_served() {
+    let to = tempfile::tempdir().unwrap();
+    let (url, _) = serve(demo(), usize::MAX).await;
+    let wrong = Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
+    let why = fetch(&args(&url, to.path(), Some(wrong)))
+        .await
+        .unwrap_err();
+    assert!(why.to_string().contains("DigestMismatch"), "{why}");
+    assert_eq!(digest::files(to.path()).unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_source_that_has_changed_is_fetched_anew() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let write = |text: &str| std::fs::write(from.path().join("config.json"), text).unwrap();
+    std::fs::write(from.path().join("model.safetensors"), "weights").unwrap();
+    write("{}");
+    let (url, _) = serve(from.path().to_owned(), usize::MAX).await;
+    fetch(&args(&url, to.path(), None)).await.unwrap();
+    write("{\"changed\": true}");
+    fetch(&args(&url, to.path(), None)).await.unwrap();
+    let config = std::fs::read_to_string(to.path().join("config.json")).unwrap();
+    assert_eq!(config, "{\"changed\": true}");
+}
+
+#[tokio::test]
+async fn an_object_store_is_listed_and_only_what_counts_is_fetched() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "pytorch_model.bin",
+    ] {
+        std::fs::write(from.path().join(name), name).unwrap();
+    }
+    let url = format!("file://{}", from.path().display());
+    fetch(&args(&url, to.path(), None)).await.unwrap();
+    assert_eq!(
+        digest::files(to.path()).unwrap(),
+        ["config.json", "model.safetensors"]
+    );
+    assert!(!to.path().join("README.md").exists());
+}
+
+#[tokio::test]
+async fn what_cannot_be_fetched_says_what_to_do() {
+    let to = tempfile::tempdir().unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let (url, _) = serve(empty.path().to_owned(), 1).await;
+    std::fs::write(to.path().join("old.safetensors"), "").unwrap();
+    let full = serve(demo(), usize::MAX).await.0;
+    for (source, expected) in [
+        ("model", "write hf://"),
+        ("ftp://x/y", "is no source"),
+        ("hf://owner/name", "add @REVISION"),
+        ("hf://name@1", "OWNER/NAME"),
+        ("hf://../..@1", "OWNER/NAME"),
+        (url.as_str(), "no safetensors"),
+        (full.as_str(), "empty folder"),
+    ] {
+        let why = fetch(&args(source, to.path(), None)).await.unwrap_err();
+        assert!(format!("{why:#}").contains(expected), "{source}: {why:#}");
+    }
+}
