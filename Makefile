@@ -9,7 +9,7 @@ help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 .PHONY: test
-test: deps lint unit ## everything that CI runs
+test: deps lint unit clients ## everything that CI runs
 	@e2e/test --if-able
 
 .PHONY: deps
@@ -33,6 +33,12 @@ lint: ## formatting, clippy, and who may depend on whom
 .PHONY: unit
 unit: ## tests that need no cluster
 	$(CARGO) test --release --locked --workspace
+
+.PHONY: clients
+clients: ## the field's own clients, and everything that the OpenAPI document allows, against a server
+	$(CARGO) build --release --locked -p inference-server
+	@hack/clients
+	@hack/schemathesis
 
 # Where cluster work happens: a Kubernetes on this machine (local, and auto until kind follows), or the
 # one of the current kubeconfig context, whose nodes pull the images from REGISTRY.
