@@ -27,7 +27,7 @@ fmt: ## formats the code
 .PHONY: lint
 lint: ## formatting, clippy, and who may depend on whom
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	hack/dependency-law
 
 .PHONY: unit

@@ -254,7 +254,13 @@ fn container(
         ..reader(
             CONTAINER,
             image(server, settings),
-            serve_args::of(spec, server, source, digest),
+            serve_args::of(
+                spec,
+                server,
+                model_folder(source),
+                digest,
+                gpus(server.resources.as_ref()) > 0,
+            ),
         )
     })
 }

@@ -3,27 +3,28 @@
 //! Invariant: a flag that the spec's own args have is left to them.
 
 use crds::RewardModelSpec;
-use crds::v1alpha1::reward_model::model::{Activation, PvcSource, Truncation};
+use crds::v1alpha1::reward_model::model::{Activation, Truncation};
 use crds::v1alpha1::reward_model::server::{Dtype, Server};
 use crds::value::Digest;
 
 use super::HTTP_PORT;
-use super::pod::{gpus, model_folder};
 
-/// Flags of `inference-server serve`. A flag that the spec's own args have is left to them.
+/// Flags of `inference-server serve` for the model in `folder`. A pod that asks for a GPU never falls
+/// back to the CPU, unless its own args say so.
 pub(super) fn of(
     spec: &RewardModelSpec,
     server: &Server,
-    source: &PvcSource,
+    folder: String,
     digest: &Digest,
+    on_gpu: bool,
 ) -> Vec<String> {
     let own = server.args.clone().unwrap_or_default();
     let mut flags: Vec<(&str, String)> = vec![
-        ("--model", model_folder(source)),
+        ("--model", folder),
         ("--digest", digest.to_string()),
         ("--listen", format!("[::]:{HTTP_PORT}")),
     ];
-    if gpus(server.resources.as_ref()) > 0 {
+    if on_gpu {
         flags.push(("--device", "cuda".to_owned()));
     }
     flags.extend(model_flags(spec));
@@ -142,9 +143,14 @@ mod tests {
             "server": server,
         }))
         .unwrap();
-        let source = spec.model.source.pvc.clone().unwrap();
         let digest = Digest::from(format!("sha256:{}", "a".repeat(64)).as_str());
-        of(&spec, &spec.server.clone().unwrap(), &source, &digest)
+        of(
+            &spec,
+            &spec.server.clone().unwrap(),
+            "/models/v1".to_owned(),
+            &digest,
+            false,
+        )
     }
 
     fn value<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
