@@ -20,7 +20,10 @@ with_images() { sed "s|docker.io/betterai/\([a-z-]*\):dev|${REGISTRY:-docker.io/
 install_operator() {
     kubectl kustomize "$root/manifests/base" | with_images |
         kubectl apply --server-side --force-conflicts -f - >/dev/null
-    kubectl -n betterai-system rollout status deployment/betterai-operator --timeout=90s >/dev/null
+    kubectl -n betterai-system rollout status deployment/betterai-operator --timeout=90s >/dev/null || {
+        kubectl -n betterai-system logs deployment/betterai-operator --tail=20 >&2
+        broken "the operator does not become ready"
+    }
 }
 
 # A claim with the demo models. The local cluster has no provisioner, so its volume is a folder.

@@ -15,6 +15,9 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    // What is built beside this program may bring another provider of cryptography along, and then
+    // none is chosen by itself. An error means that one is chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match Args::parse().command {
         Command::Serve(serve) => serve::run(*serve),
         Command::Score(score) => cli::score::run(&score),

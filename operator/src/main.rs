@@ -12,6 +12,9 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    // What is built beside this program may bring another provider of cryptography along, and then
+    // none is chosen by itself. An error means that one is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Args::parse().command {
         Command::Run(run) => block_on(controllers::run(run)),
         Command::Health(health) => block_on(runtime::admin::ask(health.url)),
