@@ -9,6 +9,7 @@ pub mod calibration;
 pub mod evaluation;
 mod local;
 mod queue;
+mod room;
 pub mod scheduler;
 
 use std::time::{Duration, Instant};

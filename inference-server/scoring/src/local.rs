@@ -4,19 +4,16 @@
 //! that what cannot be admitted is told so. Tokens are made on the runtime's blocking threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use inference_api::{Input, InputOptions, Side};
 use inference_models::{ChatMessage, EncodeOptions, Encoded, Model, TextInput, Truncation};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cache::{CachedQueue, Scope, Store};
-use crate::queue::Queue;
+use crate::queue::{Computed, Queue};
+use crate::room::Room;
 use crate::{Observer, Score, ScoreError, ScoreRequest, Scorer, Scores, Timings};
 
-/// Requests that may wait for room before more are turned away at once.
-const MAX_WAITERS: usize = 2_048;
 /// How many batches' worth of tokens may be in the queue.
 const QUEUED_BATCHES: usize = 8;
 /// Tokens that the CPU engine is given at once. It computes one sequence after the other, so that a
@@ -38,10 +35,7 @@ pub struct LocalScorer {
     model: Arc<Model>,
     queue: Arc<Queue>,
     cache: Option<CachedQueue>,
-    requests: Arc<Semaphore>,
-    tokens: Arc<Semaphore>,
-    token_room: usize,
-    waiters: AtomicUsize,
+    requests: Room,
 }
 
 impl LocalScorer {
@@ -55,46 +49,25 @@ impl LocalScorer {
         cache: Option<(Arc<Store>, Scope)>,
         observer: Arc<dyn Observer>,
     ) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::new(settings.max_batch_tokens.min(CPU_BATCH_TOKENS)));
+        let requests = Room::new(settings.max_concurrent_requests);
+        let room = requests.beside(settings.max_batch_tokens.saturating_mul(QUEUED_BATCHES));
+        let batch_tokens = settings.max_batch_tokens.min(CPU_BATCH_TOKENS);
+        let queue = Arc::new(Queue::new(batch_tokens, room));
         let (engine, work) = (model.clone(), queue.clone());
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || work.run(engine.engine.as_ref(), observer.as_ref()))?;
-        let token_room = settings.max_batch_tokens.saturating_mul(QUEUED_BATCHES);
-        let token_room = token_room.clamp(1, u32::MAX as usize >> 3);
         Ok(Self {
             model,
             cache: cache.map(|(store, scope)| CachedQueue::new(queue.clone(), store, scope)),
             queue,
-            requests: Arc::new(Semaphore::new(settings.max_concurrent_requests.max(1))),
-            tokens: Arc::new(Semaphore::new(token_room)),
-            token_room,
-            waiters: AtomicUsize::new(0),
+            requests,
         })
     }
 
     /// The model that is served.
     pub fn model(&self) -> &Model {
         &self.model
-    }
-
-    async fn room(
-        &self,
-        semaphore: &Arc<Semaphore>,
-        count: u32,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, ScoreError> {
-        if let Ok(permit) = semaphore.clone().try_acquire_many_owned(count) {
-            return Ok(permit);
-        }
-        let waiter = Waiter::enter(&self.waiters)?;
-        let permit = semaphore.clone().acquire_many_owned(count);
-        let permit = tokio::time::timeout_at(deadline.into(), permit).await;
-        drop(waiter);
-        permit
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(ScoreError::Overloaded)
     }
 
     async fn encode(
@@ -118,26 +91,6 @@ impl LocalScorer {
         tokio::task::spawn_blocking(encode)
             .await
             .map_err(|_| ScoreError::Engine)?
-    }
-
-    /// Waits for room and for the engine; what is remembered needs neither.
-    async fn compute(
-        &self,
-        sequences: Vec<Encoded>,
-        deadline: Instant,
-    ) -> Result<(Vec<Vec<f32>>, usize, Duration, Duration), ScoreError> {
-        let count: usize = sequences.iter().map(|s| s.ids.len()).sum();
-        // What is larger than the whole room takes all of it.
-        let room = u32::try_from(count.min(self.token_room)).unwrap_or(u32::MAX);
-        let began = Instant::now();
-        let _tokens = self.room(&self.tokens, room, deadline).await?;
-        let admitted = began.elapsed();
-        let (computed, hits) = match &self.cache {
-            Some(cache) => cache.compute(sequences, deadline).await?,
-            None => (self.queue.compute(sequences, deadline).await?, 0),
-        };
-        let waited = admitted + computed.waited;
-        Ok((computed.logits, hits, waited, computed.inference))
     }
 }
 
@@ -169,30 +122,10 @@ fn encode_options(options: InputOptions) -> EncodeOptions {
     }
 }
 
-/// Counts those who wait, until it is dropped.
-struct Waiter<'a>(&'a AtomicUsize);
-
-impl<'a> Waiter<'a> {
-    fn enter(count: &'a AtomicUsize) -> Result<Self, ScoreError> {
-        let waiter = Self(count);
-        if count.fetch_add(1, Ordering::Relaxed) < MAX_WAITERS {
-            Ok(waiter)
-        } else {
-            Err(ScoreError::Overloaded)
-        }
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Scorer for LocalScorer {
     async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
         let arrived = Instant::now();
-        let _request = self.room(&self.requests, 1, request.deadline).await?;
+        let _request = self.requests.enter(1, request.deadline).await?;
         let admitted = Instant::now();
         let sequences = self.encode(request.inputs, request.options).await?;
         let tokenised = Instant::now();
@@ -200,7 +133,15 @@ impl Scorer for LocalScorer {
             .iter()
             .map(|s| (s.ids.len(), s.truncated))
             .collect();
-        let (logits, hits, waited, inference) = self.compute(sequences, request.deadline).await?;
+        let (computed, hits) = match &self.cache {
+            Some(cache) => cache.compute(sequences, request.deadline).await?,
+            None => (self.queue.compute(sequences, request.deadline).await?, 0),
+        };
+        let Computed {
+            logits,
+            waited,
+            inference,
+        } = computed;
         if logits.iter().flatten().any(|value| !value.is_finite()) {
             return Err(ScoreError::NotFinite);
         }

@@ -7,9 +7,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use inference_models::{Encoded, Engine, Packed};
+use inference_models::{Encoded, Engine, Logits, Packed};
 use tokio::sync::oneshot;
 
+use crate::room::Room;
 use crate::scheduler::{Batch, Item, Scheduler};
 use crate::{Observer, ScoreError};
 
@@ -18,7 +19,7 @@ use crate::{Observer, ScoreError};
 pub(crate) struct Computed {
     /// Of each sequence, in the order of the request.
     pub(crate) logits: Vec<Vec<f32>>,
-    /// From the queueing to the first batch.
+    /// For room, and in the queue until its first batch.
     pub(crate) waited: Duration,
     /// In the batches that it was part of.
     pub(crate) inference: Duration,
@@ -29,6 +30,8 @@ type Answer = Result<Computed, ScoreError>;
 /// The queue of one engine.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// For the tokens that wait or are computed.
+    room: Room,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -49,7 +52,7 @@ struct Task {
 
 #[derive(Debug)]
 struct Request {
-    queued: Instant,
+    asked: Instant,
     progress: Mutex<Progress>,
 }
 
@@ -65,9 +68,11 @@ struct Progress {
 }
 
 impl Queue {
-    /// A queue whose batches have at most `batch_tokens` tokens.
-    pub(crate) fn new(batch_tokens: usize) -> Self {
+    /// A queue whose batches have at most `batch_tokens` tokens, with `room` for the tokens of all
+    /// requests.
+    pub(crate) fn new(batch_tokens: usize, room: Room) -> Self {
         Self {
+            room,
             state: Mutex::new(State {
                 scheduler: Scheduler::new(batch_tokens),
                 closed: false,
@@ -81,15 +86,18 @@ impl Queue {
         self.lock().scheduler.tokens()
     }
 
-    /// Queues the sequences of a request, of which there is at least one, and waits for their
-    /// logits. When the answer is not waited for to its end, what is not computed yet never will be.
+    /// Waits for room, queues the sequences of a request, of which there is at least one, and waits
+    /// for their logits. A request is admitted whole or not at all. When the answer is not waited for to its end, what is not computed yet never will be.
     pub(crate) async fn compute(
         &self,
         sequences: Vec<Encoded>,
         deadline: Instant,
     ) -> Result<Computed, ScoreError> {
+        let asked = Instant::now();
+        let tokens = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let _room = self.room.enter(tokens, deadline).await?;
         let (answer, answered) = oneshot::channel();
-        let request = Arc::new(Request::new(sequences.len(), answer));
+        let request = Arc::new(Request::new(sequences.len(), asked, answer));
         let task = |(place, sequence): (usize, Encoded)| Item {
             tokens: sequence.ids.len(),
             payload: Task {
@@ -150,6 +158,8 @@ impl Queue {
     }
 }
 
+/// Computes a batch. Where it fails, each sequence is computed alone, so that one which the engine
+/// cannot take fails its own request only.
 fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
     let began = Instant::now();
     let mut batch = Packed::default();
@@ -158,7 +168,7 @@ fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
         batch.push(&task.sequence.ids, &task.sequence.type_ids);
         tokens += task.sequence.ids.len();
     }
-    let outcome = engine.forward(&batch);
+    let outcome = forward(engine, &batch);
     let took = began.elapsed();
     observer.batch(tasks.len(), tokens, took);
     match outcome {
@@ -167,8 +177,14 @@ fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
                 task.request.computed(task.place, logits, began, took);
             }
         }
-        Err(error) => {
-            tracing::error!(target: "model", %error, "a batch failed");
+        Err(why) if tasks.len() > 1 => {
+            tracing::warn!(target: "model", why, "a batch failed; its sequences are computed alone");
+            for task in tasks {
+                compute(engine, vec![task], observer);
+            }
+        }
+        Err(why) => {
+            tracing::error!(target: "model", why, "a sequence failed");
             for task in tasks {
                 task.request.fail(ScoreError::Engine);
             }
@@ -176,10 +192,21 @@ fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
     }
 }
 
+/// A panic in the tensor library is a failure like any other: the thread has to go on.
+fn forward(engine: &dyn Engine, batch: &Packed) -> Result<Logits, String> {
+    let computing = std::panic::AssertUnwindSafe(|| engine.forward(batch));
+    match std::panic::catch_unwind(computing) {
+        Ok(Ok(logits)) if logits.len() == batch.len() => Ok(logits),
+        Ok(Ok(_)) => Err("the engine lost a sequence".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the engine panicked".to_owned()),
+    }
+}
+
 impl Request {
-    fn new(sequences: usize, answer: oneshot::Sender<Answer>) -> Self {
+    fn new(sequences: usize, asked: Instant, answer: oneshot::Sender<Answer>) -> Self {
         Self {
-            queued: Instant::now(),
+            asked,
             progress: Mutex::new(Progress {
                 logits: vec![Vec::new(); sequences],
                 left: sequences,
@@ -207,7 +234,7 @@ impl Request {
     fn computed(&self, place: usize, logits: Vec<f32>, began: Instant, took: Duration) {
         let mut progress = self.lock();
         if progress.batch.is_none() {
-            progress.waited = began.saturating_duration_since(self.queued);
+            progress.waited = began.saturating_duration_since(self.asked);
         }
         // Sequences of one batch share its time.
         if progress.batch.replace(began) != Some(began) {
@@ -240,5 +267,88 @@ impl Request {
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inference_models::engine::EngineError;
+
+    use super::*;
+
+    /// Scores a sequence with its first token; cannot take some.
+    #[derive(Debug)]
+    struct Fragile;
+
+    const PANICS: u32 = 13;
+
+    impl Engine for Fragile {
+        fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
+            let row = |(ids, _): (&[u32], &[u32])| {
+                assert_ne!(ids[0], PANICS, "cannot be computed");
+                vec![f32::from(u16::try_from(ids[0]).unwrap())]
+            };
+            Ok(batch.sequences().map(row).collect())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn batch(&self, _: usize, _: usize, _: Duration) {}
+        fn left(&self) {}
+    }
+
+    fn queue() -> Arc<Queue> {
+        let queue = Arc::new(Queue::new(1_000, Room::new(10_000)));
+        let work = queue.clone();
+        std::thread::spawn(move || work.run(&Fragile, &Nobody));
+        queue
+    }
+
+    fn sequences(ids: &[u32]) -> Vec<Encoded> {
+        let sequence = |&id: &u32| Encoded {
+            ids: vec![id; 3],
+            type_ids: vec![0; 3],
+            truncated: false,
+        };
+        ids.iter().map(sequence).collect()
+    }
+
+    #[tokio::test]
+    async fn a_sequence_that_breaks_the_engine_fails_its_own_request_only() {
+        let queue = queue();
+        let later = Instant::now() + Duration::from_secs(10);
+        let (good, bad, other) = tokio::join!(
+            queue.compute(sequences(&[1, 2]), later),
+            queue.compute(sequences(&[3, PANICS]), later),
+            queue.compute(sequences(&[4]), later),
+        );
+        assert_eq!(good.unwrap().logits, [[1.0], [2.0]]);
+        assert_eq!(bad.unwrap_err(), ScoreError::Engine);
+        assert_eq!(other.unwrap().logits, [[4.0]]);
+        let after = queue.compute(sequences(&[5]), later).await;
+        assert_eq!(after.unwrap().logits, [[5.0]], "the thread goes on");
+        queue.close();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_waits_for_is_not_computed() {
+        let queue = Arc::new(Queue::new(1_000, Room::new(10_000)));
+        let later = Instant::now() + Duration::from_secs(10);
+        let left = queue.compute(sequences(&[1]), later);
+        assert!(
+            futures::future::poll_immediate(Box::pin(left))
+                .await
+                .is_none()
+        );
+        assert_eq!(queue.tokens(), 3, "it waits until its turn comes");
+        let work = queue.clone();
+        std::thread::spawn(move || work.run(&Fragile, &Nobody));
+        let next = queue.compute(sequences(&[2]), later).await.unwrap();
+        assert_eq!(next.logits, [[2.0]]);
+        assert_eq!(queue.tokens(), 0);
+        queue.close();
     }
 }
