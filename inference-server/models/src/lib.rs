@@ -29,3 +29,4 @@ pub use error::{LoadError, Reason};
 pub use input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
 pub use loader::{LoadOptions, Model, ModelFacts, load};
 pub use tokenizer::InputTokenizer;
+pub use tokenizer::ShownToken;

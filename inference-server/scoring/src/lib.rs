@@ -8,6 +8,7 @@ pub mod cache;
 pub mod calibration;
 pub mod evaluation;
 mod local;
+mod pace;
 mod queue;
 mod room;
 pub mod scheduler;

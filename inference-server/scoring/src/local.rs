@@ -126,6 +126,8 @@ impl Scorer for LocalScorer {
     async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
         let arrived = Instant::now();
         let _request = self.requests.enter(1, request.deadline).await?;
+        // At least one token: enough to know whether it is too late already.
+        self.queue.in_time(1, request.deadline)?;
         let admitted = Instant::now();
         let sequences = self.encode(request.inputs, request.options).await?;
         let tokenised = Instant::now();

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 use inference_models::{Encoded, Engine, Logits, Packed};
 use tokio::sync::oneshot;
 
+use crate::pace::Pace;
 use crate::room::Room;
 use crate::scheduler::{Batch, Item, Scheduler};
 use crate::{Observer, ScoreError};
+
+/// What comes later shares the engine with what is there, which about doubles the time that it takes.
+const SHARING: usize = 2;
 
 /// The logits of a request, and where its time went.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct State {
     scheduler: Scheduler<Task>,
+    pace: Pace,
     closed: bool,
 }
 
@@ -75,6 +80,7 @@ impl Queue {
             room,
             state: Mutex::new(State {
                 scheduler: Scheduler::new(batch_tokens),
+                pace: Pace::default(),
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -84,6 +90,19 @@ impl Queue {
     /// Tokens that wait.
     pub(crate) fn tokens(&self) -> usize {
         self.lock().scheduler.tokens()
+    }
+
+    /// Turns away what those who wait already leave no time for: computing it in part would take the
+    /// engine from who can be in time, until nobody is.
+    pub(crate) fn in_time(&self, tokens: usize, deadline: Instant) -> Result<(), ScoreError> {
+        let state = self.lock();
+        let ahead = state.scheduler.ahead(tokens);
+        let time = state.pace.time(ahead.saturating_mul(SHARING) + tokens);
+        if ahead == 0 || time <= deadline.saturating_duration_since(Instant::now()) {
+            Ok(())
+        } else {
+            Err(ScoreError::Overloaded)
+        }
     }
 
     /// Waits for room, queues the sequences of a request, of which there is at least one, and waits
@@ -96,6 +115,7 @@ impl Queue {
         let asked = Instant::now();
         let tokens = sequences.iter().map(|sequence| sequence.ids.len()).sum();
         let _room = self.room.enter(tokens, deadline).await?;
+        self.in_time(tokens, deadline)?;
         let (answer, answered) = oneshot::channel();
         let request = Arc::new(Request::new(sequences.len(), asked, answer));
         let task = |(place, sequence): (usize, Encoded)| Item {
@@ -123,7 +143,8 @@ impl Queue {
                 task.request.fail(ScoreError::Late);
             }
             if !batch.ready.is_empty() {
-                compute(engine, batch.ready, observer);
+                let (tokens, took) = compute(engine, batch.ready, observer);
+                self.lock().pace.observe(tokens, took);
             }
         }
     }
@@ -159,8 +180,8 @@ impl Queue {
 }
 
 /// Computes a batch. Where it fails, each sequence is computed alone, so that one which the engine
-/// cannot take fails its own request only.
-fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
+/// cannot take fails its own request only. Answers the tokens, and the time that they took.
+fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) -> (usize, Duration) {
     let began = Instant::now();
     let mut batch = Packed::default();
     let mut tokens = 0;
@@ -190,6 +211,7 @@ fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) {
             }
         }
     }
+    (tokens, took)
 }
 
 /// A panic in the tensor library is a failure like any other: the thread has to go on.
@@ -331,6 +353,20 @@ mod tests {
         let after = queue.compute(sequences(&[5]), later).await;
         assert_eq!(after.unwrap().logits, [[5.0]], "the thread goes on");
         queue.close();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_in_time_is_turned_away_before_it_costs_anything() {
+        let queue = Queue::new(1_000, Room::new(10_000));
+        queue.lock().pace.observe(1, Duration::from_millis(100));
+        let (soon, later) = (Duration::from_millis(500), Duration::from_mins(1));
+        let alone = queue.in_time(3, Instant::now());
+        assert_eq!(alone, Ok(()), "where nobody waits it is tried");
+        let waiting = queue.compute(sequences(&[1, 2]), Instant::now() + later);
+        let _waiting = futures::future::poll_immediate(Box::pin(waiting)).await;
+        assert_eq!(queue.in_time(3, Instant::now() + later), Ok(()));
+        let told = queue.compute(sequences(&[3]), Instant::now() + soon).await;
+        assert_eq!(told.unwrap_err(), ScoreError::Overloaded);
     }
 
     #[tokio::test]

@@ -81,6 +81,16 @@ impl<T> Scheduler<T> {
         self.tokens
     }
 
+    /// Tokens that are computed before the last of a new request's `tokens`, if nothing comes after
+    /// it: of each request that waits, as much as the turns allow that the new one needs.
+    pub fn ahead(&self, tokens: usize) -> usize {
+        let most = tokens.div_ceil(QUANTUM).max(1).saturating_mul(QUANTUM);
+        self.lanes
+            .iter()
+            .map(|lane| cost(&lane.items).min(most))
+            .sum()
+    }
+
     /// Takes the next batch. Requests that `is_cancelled` says nobody waits for are dropped.
     pub fn take(&mut self, now: Instant, is_cancelled: impl Fn(&T) -> bool) -> Batch<T> {
         let mut batch = Batch {
@@ -225,6 +235,17 @@ mod tests {
             }
             prop_assert!(before <= others.len() * QUANTUM, "{before}");
         }
+    }
+
+    #[test]
+    fn a_short_request_has_only_the_turns_of_others_ahead_of_it() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut queue = Scheduler::new(1_024);
+        assert_eq!(queue.ahead(10_000), 0);
+        push(&mut queue, 0, &[100; 200], later, false);
+        push(&mut queue, 1, &[50], later, false);
+        assert_eq!(queue.ahead(10), QUANTUM + 50);
+        assert_eq!(queue.ahead(1_000_000), 20_000 + 50);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 use futures::future::BoxFuture;
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Problem};
-use inference_models::{Digest, EncodeOptions, LoadOptions, Model};
+use inference_models::{Digest, LoadOptions, Model, ShownToken};
 use inference_scoring::cache::{Scope, Store};
-use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings, text_input};
+use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings};
 
 use crate::args::Serve;
 use crate::http::{Kind, Loader, ModelInfo, Served, Tokens, Wanted};
@@ -96,20 +96,20 @@ struct ModelTokens(Arc<Model>);
 
 impl Tokens for ModelTokens {
     fn tokens(&self, input: Input, options: InputOptions) -> Result<Vec<Token>, String> {
-        let options = EncodeOptions {
-            add_special_tokens: options.add_special_tokens,
-            ..EncodeOptions::default()
+        let special = options.add_special_tokens.unwrap_or(true);
+        let Input::Text(text) = input else {
+            return Err("send one text".to_owned());
         };
-        let encoded = self.0.tokenizer.encode(&text_input(input), options);
-        let ids = encoded.map_err(|error| error.to_string())?.ids;
-        let token = |id| Token {
-            id,
-            text: None,
-            special: false,
-            start: None,
-            stop: None,
+        let tokens = self.0.tokenizer.show(&text, special);
+        let token = |shown: ShownToken| Token {
+            id: shown.id,
+            text: shown.text,
+            special: shown.place.is_none(),
+            start: shown.place.map(|place| place.0),
+            stop: shown.place.map(|place| place.1),
         };
-        Ok(ids.into_iter().map(token).collect())
+        let tokens = tokens.map_err(|error| error.to_string())?;
+        Ok(tokens.into_iter().map(token).collect())
     }
 }
 
@@ -175,6 +175,31 @@ fn digest(wanted: &Wanted) -> Result<Option<Digest>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_shown_with_their_places_in_the_text() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../e2e/fixtures/demo-models/tiny-reward-v1");
+        let model = inference_models::load(&folder, &LoadOptions::default()).unwrap();
+        let tokens = ModelTokens(Arc::new(model));
+        let shown = |special| {
+            let options = InputOptions {
+                add_special_tokens: Some(special),
+                ..InputOptions::default()
+            };
+            tokens.tokens(Input::Text("Où est Tokyo?".to_owned()), options)
+        };
+        let (with, without) = (shown(true).unwrap(), shown(false).unwrap());
+        assert!(with[0].special && with[0].text.as_deref() == Some("[CLS]"));
+        assert_eq!(with[0].start, None);
+        assert_eq!(with.len(), without.len() + 2);
+        assert!(without.iter().all(|token| !token.special));
+        let last = without.last().unwrap();
+        assert_eq!(
+            (last.text.as_deref(), last.start, last.stop),
+            (Some("?"), Some(12), Some(13))
+        );
+    }
 
     #[test]
     fn nothing_outside_the_root_is_loaded() {
