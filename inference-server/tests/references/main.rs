@@ -2,7 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking"
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its figures are read with --nocapture"
 )]
 
 mod bits;
