@@ -1,7 +1,7 @@
 //! A score that is asked for over HTTP is the bits that the model gives, alone and in any batch,
 //! beside any other request and on any number of threads, of every architecture.
 //!
-//! Texts are cut to [`MAX_TOKENS`] here, so that all of it ends within a minute; the models crate
+//! Texts are cut to [`MAX_TOKENS`] here, so that all of it ends in about a minute; the models crate
 //! compares the same at each model's full length.
 
 use std::sync::Mutex;
