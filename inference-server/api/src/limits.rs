@@ -12,6 +12,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// None but those of memory: for files on one's own machine.
+    pub const UNLIMITED: Self = Self {
+        max_characters: usize::MAX,
+        max_batch: usize::MAX,
+    };
+
     /// Checks one string of the field `name`.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct Item<T> {
 #[derive(Debug)]
 struct Lane<T> {
     items: VecDeque<Item<T>>,
+    /// Of all its items: asked for with every request that comes, so it is counted along.
+    tokens: usize,
     deadline: Instant,
     credit: usize,
 }
@@ -61,10 +63,12 @@ impl<T> Scheduler<T> {
     /// Adds a request, which is of no use after `deadline`.
     pub fn push(&mut self, deadline: Instant, items: impl IntoIterator<Item = Item<T>>) {
         let items: VecDeque<_> = items.into_iter().collect();
-        self.tokens += cost(&items);
+        let tokens = items.iter().map(|item| item.tokens).sum();
+        self.tokens += tokens;
         if !items.is_empty() {
             self.lanes.push_back(Lane {
                 items,
+                tokens,
                 deadline,
                 credit: QUANTUM,
             });
@@ -85,10 +89,7 @@ impl<T> Scheduler<T> {
     /// it: of each request that waits, as much as the turns allow that the new one needs.
     pub fn ahead(&self, tokens: usize) -> usize {
         let most = tokens.div_ceil(QUANTUM).max(1).saturating_mul(QUANTUM);
-        self.lanes
-            .iter()
-            .map(|lane| cost(&lane.items).min(most))
-            .sum()
+        self.lanes.iter().map(|lane| lane.tokens.min(most)).sum()
     }
 
     /// Takes the next batch. Requests that `is_cancelled` says nobody waits for are dropped.
@@ -101,11 +102,11 @@ impl<T> Scheduler<T> {
         while let Some(mut lane) = self.lanes.pop_front() {
             let head = lane.items.front();
             if head.is_none_or(|item| is_cancelled(&item.payload)) {
-                self.tokens -= cost(&lane.items);
+                self.tokens -= lane.tokens;
                 continue;
             }
             if lane.deadline <= now {
-                self.tokens -= cost(&lane.items);
+                self.tokens -= lane.tokens;
                 batch
                     .late
                     .extend(lane.items.into_iter().map(|item| item.payload));
@@ -136,16 +137,13 @@ impl<T> Scheduler<T> {
                 return true;
             }
             lane.credit -= item.tokens;
+            lane.tokens -= item.tokens;
             *spent += item.tokens;
             self.tokens -= item.tokens;
             ready.push(item.payload);
         }
         false
     }
-}
-
-fn cost<T>(items: &VecDeque<Item<T>>) -> usize {
-    items.iter().map(|item| item.tokens).sum()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use futures::future::BoxFuture;
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Problem};
@@ -15,6 +15,7 @@ use inference_scoring::cache::{Scope, Store};
 use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings};
 
 use crate::args::Serve;
+use crate::cli::model::require_label;
 use crate::http::{Kind, Loader, ModelInfo, Served, Tokens, Wanted};
 use crate::metrics::Metrics;
 
@@ -55,12 +56,7 @@ impl Common {
         calibration: Option<Calibration>,
     ) -> anyhow::Result<Served<LocalScorer>> {
         let facts = &model.facts;
-        let labels = facts.labels.len();
-        ensure!(
-            self.label < labels,
-            "--label {}: the model has {labels} labels",
-            self.label
-        );
+        require_label(facts, self.label)?;
         let info = ModelInfo {
             version: version.unwrap_or_else(|| facts.digest.short().to_owned()),
             digest: facts.digest.to_string(),

@@ -23,11 +23,6 @@ use self::source::Source;
 use crate::args::Evaluate;
 use crate::judgement;
 
-const UNLIMITED: Limits = Limits {
-    max_characters: usize::MAX,
-    max_batch: usize::MAX,
-};
-
 /// What is printed as JSON.
 #[derive(Serialize)]
 struct Report {
@@ -111,7 +106,7 @@ fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
                 i + 1
             )
         })?;
-        if let Err(problem) = pair.check(&UNLIMITED) {
+        if let Err(problem) = pair.check(&Limits::UNLIMITED) {
             bail!("{name}, line {}: {}", i + 1, problem.detail);
         }
         pairs.push(pair);

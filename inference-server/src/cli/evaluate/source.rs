@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use inference_api::Input;
 use inference_api::evaluate::Pair;
 use inference_models::{EncodeOptions, Model, Packed};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::Evaluate;
-use crate::cli::progress;
+use crate::cli::{model, progress};
 
 /// Pairs that are scored together.
 const CHUNK: usize = 64;
@@ -55,12 +55,7 @@ impl Source {
             .model
             .as_ref()
             .context("name a source: --model DIR or --url URL")?;
-        let loaded = inference_models::load(folder, &args.options.load())
-            .map_err(|error| anyhow!("{}: {error}", error.reason))?;
-        let labels = loaded.facts.labels.len();
-        if args.label >= labels {
-            bail!("--label {}: the model has {labels} labels", args.label);
-        }
+        let loaded = model::open(folder, &args.options.load(), args.label)?;
         Ok(Self::Folder {
             model: Box::new(loaded),
             label: args.label,

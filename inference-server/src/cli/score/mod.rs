@@ -17,30 +17,18 @@ use inference_models::{EncodeOptions, Model, Packed};
 use inference_scoring::text_input;
 use serde_json::{Map, Value, json};
 
-use super::progress;
+use super::{model, progress};
 use crate::args::Score;
 
 /// Lines that are scored together.
 const CHUNK: usize = 256;
-/// A file has no limits but those of memory.
-const UNLIMITED: Limits = Limits {
-    max_characters: usize::MAX,
-    max_batch: usize::MAX,
-};
 
 /// Scores a file.
 ///
 /// # Errors
 /// When a file or the model cannot be read, or at the end when a line could not be scored.
 pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
-    let model = inference_models::load(&args.model.model, &args.model.how.load())
-        .map_err(|error| anyhow::anyhow!("{}: {error}", error.reason))?;
-    let labels = model.facts.labels.len();
-    ensure!(
-        args.label < labels,
-        "--label {}: the model has {labels} labels",
-        args.label
-    );
+    let model = model::open(&args.model.model, &args.model.how.load(), args.label)?;
     let (input, size) = reader(&args.input)?;
     let progress = progress::bytes("scoring", size);
     let mut lines = BufReader::new(progress.wrap_read(input))
@@ -174,7 +162,7 @@ fn read(
         .map_err(|error| error.to_string())
         .and_then(|request| {
             request
-                .into_input(&UNLIMITED)
+                .into_input(&Limits::UNLIMITED)
                 .map_err(|problem| problem.detail)
         })
         .and_then(|input| {
