@@ -7,6 +7,7 @@ mod judgement;
 mod logging;
 mod metrics;
 mod serve;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -14,11 +15,20 @@ use clap::Parser;
 
 use args::{Args, Command};
 
+/// The allocator of glibc keeps what many threads gave back: under a flood of requests a third more
+/// memory, and twice the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    let command = Args::parse().command;
+    if let Some(threads) = command.threads() {
+        threads::announce(threads);
+    }
     // What is built beside this program may bring another provider of cryptography along, and then
     // none is chosen by itself. An error means that one is chosen already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let outcome = match Args::parse().command {
+    let outcome = match command {
         Command::Serve(serve) => serve::run(*serve),
         Command::Score(score) => cli::score::run(&score),
         Command::Evaluate(evaluate) => cli::evaluate::run(&evaluate),

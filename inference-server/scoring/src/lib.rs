@@ -113,6 +113,11 @@ pub trait Scorer: Send + Sync + 'static {
         request: ScoreRequest,
     ) -> impl Future<Output = Result<Scores, ScoreError>> + Send;
 
+    /// Whether so many requests wait that one more would be [`ScoreError::Overloaded`] at once.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Tokens that wait for the engine, where they wait in this process.
     fn queued_tokens(&self) -> usize {
         0

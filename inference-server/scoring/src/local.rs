@@ -165,6 +165,10 @@ impl Scorer for LocalScorer {
         })
     }
 
+    fn is_full(&self) -> bool {
+        self.requests.is_full()
+    }
+
     fn queued_tokens(&self) -> usize {
         self.queue.tokens()
     }

@@ -43,6 +43,11 @@ impl Room {
         }
     }
 
+    /// Whether more wait than may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) >= MAX_WAITERS
+    }
+
     /// Waits for `units`; what is larger than the whole room takes all of it.
     pub(crate) async fn enter(
         &self,
@@ -119,7 +124,9 @@ mod tests {
     async fn who_comes_when_too_many_wait_is_told_at_once() {
         let room = Room::new(1);
         let _permit = room.enter(1, soon()).await.unwrap();
+        assert!(!room.is_full());
         room.waiters.store(MAX_WAITERS, Ordering::Relaxed);
+        assert!(room.is_full());
         let later = Instant::now() + Duration::from_mins(1);
         let told = room.enter(1, later).await.unwrap_err();
         assert_eq!(told, ScoreError::Overloaded);

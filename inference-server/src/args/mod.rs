@@ -40,6 +40,19 @@ pub(crate) enum Command {
     Openapi,
 }
 
+impl Command {
+    /// Threads of the engine, for those commands that have one; 0 is one for each core.
+    pub(crate) fn threads(&self) -> Option<usize> {
+        match self {
+            Self::Serve(serve) => Some(serve.model.how.threads),
+            Self::Score(score) => Some(score.model.how.threads),
+            Self::Evaluate(evaluate) => Some(evaluate.options.threads),
+            Self::Verify(verify) => Some(verify.model.how.threads),
+            Self::Fetch(_) | Self::Health(_) | Self::Openapi => None,
+        }
+    }
+}
+
 /// Reads `500ms`, `10s`, `2m` or `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];

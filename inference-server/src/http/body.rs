@@ -1,20 +1,23 @@
-//! From a body to a value, in the order of checks: size, type, JSON, meaning.
+//! From a body to a value, in the order of checks: size, type, JSON, meaning. Where too many requests
+//! wait already, the next ones are told so before their JSON is looked at.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, MatchedPath, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use inference_api::Problem;
-use inference_scoring::Scorer;
+use inference_scoring::{ScoreError, Scorer};
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
 use super::App;
-use super::error::Failure;
+use super::error::{self, Failure};
+use super::routes::{self, Route};
 
 /// The bytes of a JSON body, decompressed and within the limit.
 pub(super) struct Payload(Bytes);
@@ -31,6 +34,12 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         let bytes = tokio::time::timeout(settings.timeout, read)
             .await
             .map_err(|_| Problem::request_timeout("the body came too slowly: send it again"))??;
+        // Only now: a connection whose body was not read could not be kept.
+        if app.current.load().scorer.is_full() && scores(&parts) {
+            let failure = ScoreError::Overloaded;
+            app.metrics.failed(error::kind(&failure));
+            return Err(error::problem(&failure, true).into());
+        }
         Ok(Self(bytes))
     }
 }
@@ -87,6 +96,11 @@ pub(super) fn too_large(limit: usize) -> Problem {
     Problem::too_large(format!(
         "the body has more than {limit} bytes, decompressed: send several requests, or raise --max-body-bytes"
     ))
+}
+
+fn scores(parts: &Parts) -> bool {
+    let path = parts.extensions.get::<MatchedPath>();
+    routes::find(path.map(MatchedPath::as_str)).is_some_and(Route::scores)
 }
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {

@@ -26,6 +26,13 @@ pub(crate) struct Route {
     pub(crate) dialect: Dialect,
 }
 
+impl Route {
+    /// Whether its requests wait for the engine.
+    pub(crate) const fn scores(&self) -> bool {
+        matches!(self.access, SCORE | EVALUATE)
+    }
+}
+
 const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {
     Route {
         path,
@@ -35,12 +42,13 @@ const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {
 }
 
 const SCORE: Access = Access::Scope(Scope::Score);
+const EVALUATE: Access = Access::Scope(Scope::Evaluate);
 const ADMIN: Access = Access::Scope(Scope::Admin);
 
 pub(crate) const ROUTES: [Route; 25] = [
     route("/predict", SCORE, Dialect::Native),
     route("/predict/batch", SCORE, Dialect::Native),
-    route("/evaluate", Access::Scope(Scope::Evaluate), Dialect::Native),
+    route("/evaluate", EVALUATE, Dialect::Native),
     route("/get_reward", SCORE, Dialect::Native),
     route("/classify", SCORE, Dialect::OpenAi),
     route("/score", SCORE, Dialect::OpenAi),

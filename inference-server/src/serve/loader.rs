@@ -13,6 +13,7 @@ use inference_api::{Input, InputOptions, Problem};
 use inference_models::{Digest, LoadOptions, Model, ShownToken};
 use inference_scoring::cache::{Scope, Store};
 use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings};
+use tokio::runtime::Handle;
 
 use crate::args::Serve;
 use crate::cli::model::require_label;
@@ -113,16 +114,25 @@ impl Tokens for ModelTokens {
 pub(super) struct FolderLoader {
     root: PathBuf,
     common: Common,
+    /// Whose threads load and begin to serve: threads of the engine that those of the requests
+    /// started would step back as they do.
+    threads: Handle,
 }
 
 impl FolderLoader {
+    /// A loader on the threads of the runtime that this is called on.
+    ///
     /// # Errors
     /// When the folder is not there.
     pub(super) fn new(root: &Path, common: Common) -> anyhow::Result<Self> {
         let root = root
             .canonicalize()
             .with_context(|| format!("--models-root {}", root.display()))?;
-        Ok(Self { root, common })
+        Ok(Self {
+            root,
+            common,
+            threads: Handle::current(),
+        })
     }
 
     /// The folder that is meant: the same answer whether it is missing or not ours to read.
@@ -145,20 +155,22 @@ impl Loader<LocalScorer> for FolderLoader {
 
     fn load(&self, wanted: Wanted) -> BoxFuture<'static, Result<Served<LocalScorer>, String>> {
         let (common, folder) = (self.common.clone(), self.folder(&wanted.model_path));
+        let threads = self.threads.clone();
         Box::pin(async move {
             let folder = folder.map_err(|problem| problem.detail)?;
             let options = LoadOptions {
                 digest: digest(&wanted).map_err(|problem| problem.detail)?,
                 ..common.options.clone()
             };
-            let load = move || inference_models::load(&folder, &options);
-            let model = tokio::task::spawn_blocking(load)
-                .await
-                .map_err(|_| "the model could not be loaded".to_owned())?
-                .map_err(|error| format!("{}: {error}", error.reason))?;
-            common
-                .serve(model, wanted.version, wanted.calibration)
-                .map_err(|error| error.to_string())
+            let load = move || {
+                let model = inference_models::load(&folder, &options)
+                    .map_err(|error| format!("{}: {error}", error.reason))?;
+                common
+                    .serve(model, wanted.version, wanted.calibration)
+                    .map_err(|error| error.to_string())
+            };
+            let loaded = threads.spawn_blocking(load).await;
+            loaded.map_err(|_| "the model could not be loaded".to_owned())?
         })
     }
 }
@@ -197,8 +209,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn nothing_outside_the_root_is_loaded() {
+    #[tokio::test]
+    async fn nothing_outside_the_root_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("models");
         for inside in ["models/a", "models/b/c", "secret"] {
@@ -219,6 +231,7 @@ mod tests {
                 cache: None,
                 metrics: Arc::new(Metrics::new()),
             },
+            threads: Handle::current(),
         };
         for path in [
             "a",

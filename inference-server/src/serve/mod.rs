@@ -17,7 +17,8 @@ use inference_api::{Limits, Problem};
 use inference_models::Model;
 use inference_scoring::LocalScorer;
 use inference_scoring::cache::{CacheSettings, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Serve;
@@ -26,7 +27,15 @@ use crate::http::edge::Edge;
 use crate::http::{self, App, CacheControl, Lifecycle, NoCache, Settings, Updates};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::threads;
 use loader::{Common, FolderLoader};
+
+/// Threads of each runtime that may block: they turn texts into tokens, and load models.
+const BLOCKING_THREADS: usize = 4;
+
+/// Connections that the kernel keeps until they are taken, or as many as it is set to: one more is
+/// dropped, and its client tries again only after a second.
+const BACKLOG: u32 = 4_096;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -36,19 +45,27 @@ pub(crate) fn run(mut args: Serve) -> anyhow::Result<()> {
     // One day for all models that this process will serve, or scores would change at midnight.
     args.model.how.special_date.get_or_insert_with(today);
     logging::start(&args.log, args.log_format, args.log_file.as_deref())?;
-    tokio::runtime::Builder::new_multi_thread()
+    let requests = Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("request")
+        .on_thread_start(threads::step_back)
+        .enable_all()
+        .build()?;
+    // This thread: connections, probes and signals. It does not step back, and so the threads that
+    // it starts do not, the engine's above all.
+    Builder::new_current_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()?
-        .block_on(serve(args))
+        .block_on(serve(args, requests.handle().clone()))
 }
 
 fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-async fn serve(args: Serve) -> anyhow::Result<()> {
+async fn serve(args: Serve, requests: Handle) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -62,9 +79,9 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut leave = Box::pin(leave).shared();
     // What is wrong with a flag shows before a large model is loaded.
     let edge = args.edge.edge()?;
-    let listener = listen(args.listen).await.context("--listen")?;
+    let listener = listen(args.listen).context("--listen")?;
     let admin = match args.admin_listen {
-        Some(address) => Some(listen(address).await.context("--admin-listen")?),
+        Some(address) => Some(listen(address).context("--admin-listen")?),
         None => None,
     };
     let model = tokio::select! {
@@ -82,11 +99,19 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let admin = async {
         if let Some(listener) = admin {
             let router = http::admin_router(app.clone());
-            connections::serve(listener, router, lifecycle.clone(), leave.clone(), drain).await;
+            let (lifecycle, leave) = (lifecycle.clone(), leave.clone());
+            connections::serve(listener, router, requests.clone(), lifecycle, leave, drain).await;
         }
     };
-    let api = http::router(app.clone());
-    let api = connections::serve(listener, api, lifecycle.clone(), leave.clone(), drain);
+    let (router, leave) = (http::router(app.clone()), leave.clone());
+    let api = connections::serve(
+        listener,
+        router,
+        requests.clone(),
+        lifecycle.clone(),
+        leave,
+        drain,
+    );
     tokio::join!(api, admin);
     tracing::info!(target: "api", "left");
     Ok(())
@@ -190,15 +215,24 @@ fn settings(args: &Serve) -> Settings {
 }
 
 /// A host without IPv6 refuses `[::]`; there the same port of IPv4 is meant.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match bind(address) {
         Ok(listener) => Ok(listener),
         Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
             let fallback = SocketAddr::from(([0, 0, 0, 0], address.port()));
-            TcpListener::bind(fallback)
-                .await
-                .with_context(|| fallback.to_string())
+            bind(fallback).with_context(|| fallback.to_string())
         }
         Err(error) => Err(error).with_context(|| address.to_string()),
     }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that is started anew takes the address of one that just ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

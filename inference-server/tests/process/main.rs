@@ -1,6 +1,7 @@
 //! The program itself: started, asked over sockets, told to leave.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod threads;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};

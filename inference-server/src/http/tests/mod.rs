@@ -28,12 +28,16 @@ use tower::ServiceExt;
 
 use super::*;
 
-/// A scorer that answers nothing but an error.
+/// A scorer that answers nothing but an error, and is full where that says so.
 struct Failing(ScoreError);
 
 impl Scorer for Failing {
     async fn score(&self, _: ScoreRequest) -> Result<Scores, ScoreError> {
         Err(self.0.clone())
+    }
+
+    fn is_full(&self) -> bool {
+        self.0 == ScoreError::Overloaded
     }
 }
 

@@ -177,6 +177,21 @@ async fn a_scoring_error_has_its_status() {
 }
 
 #[tokio::test]
+async fn where_too_many_wait_a_request_is_told_so_before_its_json_is_read() {
+    let router = app(Failing(ScoreError::Overloaded), None).0;
+    for path in ["/predict", "/predict/batch", "/evaluate", "/get_reward"] {
+        let response = router.clone().oneshot(post(path, "{")).await.unwrap();
+        assert_eq!(response.status(), 429, "{path}");
+        assert_eq!(response.headers()["retry-after"], "1");
+        let large = post(path, "x".repeat(20_001));
+        assert_eq!(ask(&router, large).await.0, 413, "{path}");
+    }
+    let open = app(Failing(ScoreError::Engine), None).0;
+    assert_eq!(ask(&open, post("/predict", "{")).await.0, 400);
+    assert_eq!(ask(&router, get("/model/info")).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
     let error = ScoreError::Input {
         index: 2,
