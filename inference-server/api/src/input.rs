@@ -48,6 +48,16 @@ impl Input {
         }
     }
 
+    /// Bytes of all its strings.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Pair(first, second) => first.len() + second.len(),
+            Self::Conversation { prompt, response } => prompt.len() + response.len(),
+            Self::Messages(messages) => messages.iter().map(|turn| turn.content.len()).sum(),
+        }
+    }
+
     /// Checks its strings; `first` and `second` are what the dialect calls them.
     ///
     /// # Errors

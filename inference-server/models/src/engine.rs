@@ -4,6 +4,8 @@
 //! sequence by itself, because candle's matrix product takes other paths, with other bits, for few
 //! rows; kernels with a fixed order of sums may pack later without changing this contract.
 
+use std::sync::Arc;
+
 use crate::architectures::Architecture;
 
 /// Sequences one behind the other, without padding.
@@ -62,6 +64,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A sentence when the computation fails.
     fn forward(&self, batch: &Packed) -> Result<Logits, EngineError>;
+
+    /// The same weights with threads of their own, so that two batches are computed at once.
+    ///
+    /// # Errors
+    /// When the threads cannot be started.
+    fn beside(&self) -> Result<Arc<dyn Engine>, EngineError>;
 }
 
 /// The computation failed.
@@ -70,12 +78,15 @@ pub enum EngineError {
     /// The tensor library refused.
     #[error("the forward pass failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// There are no threads to compute with.
+    #[error("--threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
 /// candle on the CPU, with threads of its own.
 #[derive(Debug)]
 pub struct CpuEngine {
-    architecture: Box<dyn Architecture>,
+    architecture: Arc<dyn Architecture>,
     threads: rayon::ThreadPool,
 }
 
@@ -84,10 +95,7 @@ impl CpuEngine {
     ///
     /// # Errors
     /// When the threads cannot be started.
-    pub fn new(
-        architecture: Box<dyn Architecture>,
-        threads: usize,
-    ) -> Result<Self, rayon::ThreadPoolBuildError> {
+    pub fn new(architecture: Arc<dyn Architecture>, threads: usize) -> Result<Self, EngineError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("engine-{i}"))
@@ -109,5 +117,13 @@ impl Engine for CpuEngine {
                 })
                 .collect()
         })
+    }
+
+    fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
+        let (architecture, threads) = (self.architecture.clone(), &self.threads);
+        Ok(Arc::new(Self::new(
+            architecture,
+            threads.current_num_threads(),
+        )?))
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::civil::Date;
@@ -60,7 +61,7 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct Model {
     /// Computes logits.
-    pub engine: Box<dyn Engine>,
+    pub engine: Arc<dyn Engine>,
     /// Encodes inputs.
     pub tokenizer: InputTokenizer,
     /// What the model is.
@@ -121,8 +122,8 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     let tokenizer = InputTokenizer::parse(&tokenizer, architecture.vocabulary())?;
     let (settings, date) = settings(&texts, options, architecture.as_ref())?;
     let tokenizer = InputTokenizer::new(tokenizer, settings)?;
-    let engine = CpuEngine::new(architecture, options.threads)
-        .map_err(|error| LoadError::new(Reason::LoadFailed, format!("--threads: {error}")))?;
+    let engine = CpuEngine::new(architecture.into(), options.threads)
+        .map_err(|error| LoadError::new(Reason::LoadFailed, error.to_string()))?;
     let mut model = Model {
         facts: ModelFacts {
             digest,
@@ -137,7 +138,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
             dtype,
             load_seconds: 0.0,
         },
-        engine: Box::new(engine),
+        engine: Arc::new(engine),
         tokenizer,
     };
     trial(&model)?;

@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod calibration;
 pub mod evaluation;
+mod lanes;
 mod local;
 mod pace;
 mod queue;

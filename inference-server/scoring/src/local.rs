@@ -10,7 +10,8 @@ use inference_api::{Input, InputOptions, Side};
 use inference_models::{ChatMessage, EncodeOptions, Encoded, Model, TextInput, Truncation};
 
 use crate::cache::{CachedQueue, Scope, Store};
-use crate::queue::{Computed, Queue};
+use crate::lanes::Lanes;
+use crate::queue::Computed;
 use crate::room::Room;
 use crate::{Observer, Score, ScoreError, ScoreRequest, Scorer, Scores, Timings};
 
@@ -33,16 +34,16 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct LocalScorer {
     model: Arc<Model>,
-    queue: Arc<Queue>,
+    lanes: Arc<Lanes>,
     cache: Option<CachedQueue>,
     requests: Room,
 }
 
 impl LocalScorer {
-    /// Starts the engine's thread.
+    /// Starts the engine's threads.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// When they cannot be started.
     pub fn start(
         model: Arc<Model>,
         settings: Settings,
@@ -50,17 +51,14 @@ impl LocalScorer {
         observer: Arc<dyn Observer>,
     ) -> std::io::Result<Self> {
         let requests = Room::new(settings.max_concurrent_requests);
-        let room = requests.beside(settings.max_batch_tokens.saturating_mul(QUEUED_BATCHES));
-        let batch_tokens = settings.max_batch_tokens.min(CPU_BATCH_TOKENS);
-        let queue = Arc::new(Queue::new(batch_tokens, room));
-        let (engine, work) = (model.clone(), queue.clone());
-        std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || work.run(engine.engine.as_ref(), observer.as_ref()))?;
+        let room = settings.max_batch_tokens.saturating_mul(QUEUED_BATCHES);
+        let batch = settings.max_batch_tokens.min(CPU_BATCH_TOKENS);
+        let lanes = Lanes::start(&model.engine, batch, room, &requests, &observer)?;
+        let lanes = Arc::new(lanes);
         Ok(Self {
             model,
-            cache: cache.map(|(store, scope)| CachedQueue::new(queue.clone(), store, scope)),
-            queue,
+            cache: cache.map(|(store, scope)| CachedQueue::new(lanes.clone(), store, scope)),
+            lanes,
             requests,
         })
     }
@@ -126,8 +124,7 @@ impl Scorer for LocalScorer {
     async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
         let arrived = Instant::now();
         let _request = self.requests.enter(1, request.deadline).await?;
-        // At least one token: enough to know whether it is too late already.
-        self.queue.in_time(1, request.deadline)?;
+        self.lanes.in_time(&request.inputs, request.deadline)?;
         let admitted = Instant::now();
         let sequences = self.encode(request.inputs, request.options).await?;
         let tokenised = Instant::now();
@@ -137,7 +134,7 @@ impl Scorer for LocalScorer {
             .collect();
         let (computed, hits) = match &self.cache {
             Some(cache) => cache.compute(sequences, request.deadline).await?,
-            None => (self.queue.compute(sequences, request.deadline).await?, 0),
+            None => (self.lanes.compute(sequences, request.deadline).await?, 0),
         };
         let Computed {
             logits,
@@ -170,12 +167,6 @@ impl Scorer for LocalScorer {
     }
 
     fn queued_tokens(&self) -> usize {
-        self.queue.tokens()
-    }
-}
-
-impl Drop for LocalScorer {
-    fn drop(&mut self) {
-        self.queue.close();
+        self.lanes.tokens()
     }
 }

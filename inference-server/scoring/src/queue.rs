@@ -106,7 +106,8 @@ impl Queue {
     }
 
     /// Waits for room, queues the sequences of a request, of which there is at least one, and waits
-    /// for their logits. A request is admitted whole or not at all. When the answer is not waited for to its end, what is not computed yet never will be.
+    /// for their logits. They are admitted all or none. When the answer is not waited for to its end,
+    /// what is not computed yet never will be.
     pub(crate) async fn compute(
         &self,
         sequences: Vec<Encoded>,
@@ -311,6 +312,10 @@ mod tests {
                 vec![f32::from(u16::try_from(ids[0]).unwrap())]
             };
             Ok(batch.sequences().map(row).collect())
+        }
+
+        fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
+            Ok(Arc::new(Self))
         }
     }
 

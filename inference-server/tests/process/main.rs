@@ -1,6 +1,7 @@
 //! The program itself: started, asked over sockets, told to leave.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod redis;
 mod threads;
 mod wire;
 
@@ -26,6 +27,12 @@ fn run(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
+/// A port that nobody has just now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A server on a free port of this host.
 struct Server {
     child: Child,
@@ -34,11 +41,7 @@ struct Server {
 
 impl Server {
     fn start(more: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let child = Command::new(PROGRAM)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--model"])
             .arg(demo("tiny-reward-v1"))

@@ -6,8 +6,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{Server, demo, predict};
 
 /// How nice the threads of a process are, by name (proc(5), stat: the nineteenth field).
@@ -25,14 +23,6 @@ fn niceness(process: u32) -> BTreeMap<String, Vec<i32>> {
     found
 }
 
-fn ask(server: &Server, request: &str) -> Value {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
-}
-
 #[test]
 fn those_who_take_requests_step_back_behind_the_engine_also_behind_that_of_an_update() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,12 +38,8 @@ fn those_who_take_requests_step_back_behind_the_engine_also_behind_that_of_an_up
         "--api-key-file",
         keys.to_str().unwrap(),
     ]);
-    let request = |method: &str, path: &str, body: &str| {
-        format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-the-admin\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
+    let key = "X-API-Key: key-of-the-admin\r\n";
+    let ask = |method: &str, path: &str, body: &str| server.ask(method, path, key, body).1;
     let own = niceness(std::process::id());
     let own = own.values().flatten().min().unwrap();
     let check = |when: &str| {
@@ -70,14 +56,14 @@ fn those_who_take_requests_step_back_behind_the_engine_also_behind_that_of_an_up
             "{when}: {nice:?}"
         );
     };
-    ask(&server, &request("POST", "/predict", r#"{"text":"a"}"#));
+    ask("POST", "/predict", r#"{"text":"a"}"#);
     check("at the start");
     let update = r#"{"model_path":"tiny-reward-v2","version":"two"}"#;
-    let job = ask(&server, &request("POST", "/model/update", update));
+    let job = ask("POST", "/model/update", update);
     let job = format!("/model/update/{}", job["id"].as_str().unwrap());
     let deadline = Instant::now() + Duration::from_secs(30);
-    while ask(&server, &request("GET", "/model/info", ""))["version"] != "two" {
-        let state = ask(&server, &request("GET", &job, ""));
+    while ask("GET", "/model/info", "")["version"] != "two" {
+        let state = ask("GET", &job, "");
         assert!(
             Instant::now() < deadline && state["status"] != "failed",
             "{state}"

@@ -19,16 +19,29 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// The status and the JSON of an answer.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+    /// The status, the JSON and the headers of an answer.
+    pub(super) fn ask_for_head(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, Value, String) {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
             body.len()
         );
         let answer = self.raw(request.as_bytes());
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        (status, body, head.to_ascii_lowercase())
+    }
+
+    /// The status and the JSON of an answer.
+    pub(super) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+        let (status, body, _) = self.ask_for_head(method, path, headers, body);
+        (status, body)
     }
 }
 

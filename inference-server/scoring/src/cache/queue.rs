@@ -1,4 +1,4 @@
-//! The queue of an engine behind a store: what is remembered is not computed, and what is being
+//! The lanes of an engine behind a store: what is remembered is not computed, and what is being
 //! computed is not computed twice.
 
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use inference_models::Encoded;
 use super::flights::{Flights, Follower, Pilot, Row, follow};
 use super::{Key, Scope, Store};
 use crate::ScoreError;
-use crate::queue::{Computed, Queue};
+use crate::lanes::Lanes;
+use crate::queue::Computed;
 
-/// The queue of an engine behind a store.
+/// The lanes of an engine behind a store.
 #[derive(Debug)]
 pub(crate) struct CachedQueue {
-    queue: Arc<Queue>,
+    lanes: Arc<Lanes>,
     store: Arc<Store>,
     scope: Scope,
     flights: Flights,
@@ -28,9 +29,9 @@ enum Way {
 }
 
 impl CachedQueue {
-    pub(crate) fn new(queue: Arc<Queue>, store: Arc<Store>, scope: Scope) -> Self {
+    pub(crate) fn new(lanes: Arc<Lanes>, store: Arc<Store>, scope: Scope) -> Self {
         Self {
-            queue,
+            lanes,
             store,
             scope,
             flights: Flights::default(),
@@ -59,7 +60,7 @@ impl CachedQueue {
             let own = failed
                 .iter()
                 .filter_map(|place| sequences.get(*place).cloned());
-            let again = self.queue.compute(own.collect(), deadline).await?;
+            let again = self.lanes.compute(own.collect(), deadline).await?;
             for (place, row) in failed.into_iter().zip(rows_of(again)) {
                 if let Some(slot) = rows.get_mut(place) {
                     *slot = row;
@@ -101,7 +102,7 @@ impl CachedQueue {
             .collect();
         if !flying.is_empty() {
             tokio::spawn(fly(
-                self.queue.clone(),
+                self.lanes.clone(),
                 self.store.clone(),
                 flying,
                 deadline,
@@ -142,14 +143,14 @@ fn rows_of(computed: Computed) -> impl Iterator<Item = Row> {
 
 /// Computes for all who follow, until the last of them has left.
 async fn fly(
-    queue: Arc<Queue>,
+    lanes: Arc<Lanes>,
     store: Arc<Store>,
     flying: Vec<(Pilot, Encoded)>,
     deadline: Instant,
 ) {
     let (pilots, sequences): (Vec<Pilot>, Vec<Encoded>) = flying.into_iter().unzip();
     let outcome = {
-        let computing = std::pin::pin!(queue.compute(sequences, deadline));
+        let computing = std::pin::pin!(lanes.compute(sequences, deadline));
         let abandoned = std::pin::pin!(join_all(pilots.iter().map(Pilot::abandoned)));
         match select(computing, abandoned).await {
             Either::Left((outcome, _)) => outcome,

@@ -1,4 +1,4 @@
-"""The phases of hack/overload, which see."""
+"""The phases of hack/load/overload, which see."""
 import base64
 import collections
 import json
