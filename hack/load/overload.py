@@ -32,13 +32,16 @@ mixed = [batch if i % 200 == 0 else line for i, line in enumerate(singles)]
 
 
 def attack(name, targets, *flags):
-    """Runs vegeta and gives its results, one a request."""
+    """Runs vegeta."""
     open(f"{work}/{name}.targets", "w", encoding="utf-8").write("\n".join(targets) + "\n")
-    results = f"{work}/{name}.bin"
     subprocess.run(
-        ["nice", "-n", "15", vegeta, "attack", "-format=json", f"-targets={work}/{name}.targets", f"-output={results}",
-         "-timeout=30s", "-max-body=0", *flags], check=True)
-    text = subprocess.run([vegeta, "encode", "--to=json", results], capture_output=True, check=True).stdout
+        ["nice", "-n", "15", vegeta, "attack", "-format=json", f"-targets={work}/{name}.targets",
+         f"-output={work}/{name}.bin", "-timeout=30s", "-max-body=0", *flags], check=True)
+
+
+def results(name):
+    """What became of the requests of an attack, one by one."""
+    text = subprocess.run([vegeta, "encode", "--to=json", f"{work}/{name}.bin"], capture_output=True, check=True).stdout
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -76,14 +79,16 @@ class Watch(threading.Thread):
 
 # Who measures comes before who attacks, on the core that they share.
 os.nice(-10)
-closed = attack("closed", singles, "-rate=0", "-max-workers=32", "-duration=10s")
-capacity = sum(r["code"] == 200 for r in closed) / 10
-base = attack("base", singles, f"-rate={int(capacity * 0.8)}/1s", "-duration=20s", "-max-workers=2000")
+attack("closed", singles, "-rate=0", "-max-workers=32", "-duration=10s")
+capacity = sum(r["code"] == 200 for r in results("closed")) / 10
+attack("base", singles, f"-rate={int(capacity * 0.8)}/1s", "-duration=20s", "-max-workers=2000")
 watch = Watch()
 watch.start()
-flood = attack("flood", mixed, f"-rate={int(capacity * 10)}/1s", f"-duration={seconds}s", "-max-workers=4000")
+attack("flood", mixed, f"-rate={int(capacity * 10)}/1s", f"-duration={seconds}s", "-max-workers=4000")
+# Before results are read: that would hold the interpreter from who watches.
 watch.over.set()
-span = (max(r["timestamp"] for r in flood), min(r["timestamp"] for r in flood))
+watch.join()
+base, flood = results("base"), results("flood")
 good = [r for r in flood if r["code"] == 200]
 refused = [r for r in flood if r["code"] in (429, 503, 504)]
 after = [memory for at, memory in watch.memory if at > 10]
