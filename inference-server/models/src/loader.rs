@@ -11,7 +11,7 @@ use std::time::Instant;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::architectures::{self, Architecture, Kind};
+use crate::architectures::{self, Inputs, Kind};
 use crate::chat::{ChatTemplate, Origin};
 use crate::config::Config;
 use crate::digest::Digest;
@@ -118,9 +118,9 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     let architecture = architectures::build(&weights, &config)?;
     let (dtype, parameters) = (weights.dtype(), weights.parameters());
     drop(weights);
-    let kind = architecture.kind();
-    let tokenizer = InputTokenizer::parse(&tokenizer, architecture.vocabulary())?;
-    let (settings, date) = settings(&texts, options, architecture.as_ref())?;
+    let inputs = architecture.inputs();
+    let tokenizer = InputTokenizer::parse(&tokenizer, inputs.vocabulary)?;
+    let (settings, date) = settings(&texts, options, inputs)?;
     let tokenizer = InputTokenizer::new(tokenizer, settings)?;
     let engine = CpuEngine::new(architecture.into(), options.threads)
         .map_err(|error| LoadError::new(Reason::LoadFailed, error.to_string()))?;
@@ -130,7 +130,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
             bytes: files.bytes(),
             parameters,
             architecture: config.architecture,
-            kind,
+            kind: inputs.kind,
             labels: config.labels,
             has_pairs: tokenizer.has_pairs(),
             has_template: tokenizer.has_template(),
@@ -150,11 +150,11 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
 fn settings(
     texts: &Texts,
     options: &LoadOptions,
-    architecture: &dyn Architecture,
+    inputs: Inputs,
 ) -> Result<(Settings, Option<Date>), LoadError> {
     let config = TokenizerConfig::parse(texts.config.as_deref())?;
     let special_tokens = config.special_tokens(texts.special_tokens.as_deref())?;
-    let chat = match architecture.kind() {
+    let chat = match inputs.kind {
         // Encoders read pairs; what their files say of chats is left unread.
         Kind::Encoder => None,
         Kind::Decoder => chat(texts, &config, &special_tokens, options)?,
@@ -164,15 +164,15 @@ fn settings(
         max_tokens: max_tokens(
             options.max_tokens,
             config.max_length(),
-            architecture.max_positions(),
+            inputs.max_positions,
         )?,
         truncation: options.truncation,
         segments: config
             .feeds_segments()
-            .then(|| architecture.segments())
+            .then_some(inputs.segments)
             .filter(|segments| *segments > 0),
-        vocabulary: architecture.vocabulary(),
-        kind: architecture.kind(),
+        vocabulary: inputs.vocabulary,
+        kind: inputs.kind,
         chat,
         bos: special_tokens.get("bos_token").cloned(),
     };

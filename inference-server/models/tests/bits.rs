@@ -7,46 +7,9 @@
 
 mod common;
 
+use common::texts::{Lcg, texts};
 use common::{encode, here, limit, logits, open_as, references};
 use inference_models::{Dtype, Encoded, Model, TextInput};
-
-/// 200 texts, one of one word and three of the most tokens among them.
-fn texts() -> Vec<TextInput> {
-    let pairs = std::fs::read_to_string(here("../../e2e/fixtures/data/preferences-eval.jsonl"));
-    let mut texts: Vec<String> = pairs
-        .unwrap()
-        .lines()
-        .take(196)
-        .map(|line| {
-            let pair: serde_json::Value = serde_json::from_str(line).unwrap();
-            format!("{}\n{}", pair["prompt"], pair["chosen"])
-        })
-        .collect();
-    texts.push("a".to_owned());
-    texts.extend(["word ", "x1 ", "é "].map(|word| word.repeat(1_200)));
-    texts.into_iter().map(TextInput::Text).collect()
-}
-
-/// Numbers that look random and are the same in every run.
-struct Lcg(u64);
-
-impl Lcg {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn shuffled(&mut self, count: usize) -> Vec<usize> {
-        let mut order: Vec<_> = (0..count).collect();
-        for i in (1..count).rev() {
-            order.swap(i, self.below(i + 1));
-        }
-        order
-    }
-}
 
 fn bits(model: &Model, batch: &[&Encoded]) -> Vec<Vec<u32>> {
     let logits = logits(model, batch.iter().copied());
@@ -58,13 +21,17 @@ fn check(folder: &std::path::Path, dtype: Dtype, sizes: &[(usize, usize)]) {
     let name = folder.file_name().unwrap().to_str().unwrap();
     let model = |threads| open_as(folder, limit(folder), threads, dtype);
     let (one, two) = (model(1), model(2));
-    let inputs = encode(&one, &texts());
+    let pairs = here("../../e2e/fixtures/data/preferences-eval.jsonl");
+    let texts = texts(&std::fs::read_to_string(pairs).unwrap(), 1_200);
+    let texts: Vec<_> = texts.into_iter().map(TextInput::Text).collect();
+    let inputs = encode(&one, &texts);
     assert_eq!(inputs.len(), 200);
     let alone: Vec<_> = inputs.iter().flat_map(|e| bits(&one, &[e])).collect();
     let mut random = Lcg(7);
     for (size, threads) in sizes {
         let model = if *threads == 1 { &one } else { &two };
-        let order = random.shuffled(inputs.len());
+        let mut order: Vec<_> = (0..inputs.len()).collect();
+        random.shuffle(&mut order);
         for chunk in order.chunks(*size) {
             let batch: Vec<_> = chunk.iter().map(|i| &inputs[*i]).collect();
             for (i, found) in chunk.iter().zip(bits(model, &batch)) {

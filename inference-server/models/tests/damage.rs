@@ -6,23 +6,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use common::texts::Lcg;
 use common::{here, references};
 use inference_models::chat::{ChatTemplate, Origin};
 use inference_models::{ChatMessage, LoadOptions, load};
 use tempfile::TempDir;
-
-/// Numbers that look random and are the same in every run.
-struct Lcg(u64);
-
-impl Lcg {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(self.0 >> 33).unwrap() % end.max(1)
-    }
-}
 
 /// What a careless hand, a torn copy or a curious mind does to a text.
 fn damaged(bytes: &[u8], random: &mut Lcg) -> Vec<u8> {

@@ -12,47 +12,12 @@ use serde_json::value::RawValue;
 
 use super::fixtures::{Reference, flags, here, references};
 use super::server::{Client, Server};
+use super::texts::{Lcg, texts};
 
 const MAX_TOKENS: usize = 128;
 /// Texts of one request; 1 is `POST /predict`.
 const SIZES: [usize; 6] = [1, 2, 3, 17, 64, 200];
 const CALLERS: usize = 32;
-
-/// 200 texts, one of one word and three of the most tokens among them.
-fn texts() -> Vec<String> {
-    let pairs = std::fs::read_to_string(here("../e2e/fixtures/data/preferences-eval.jsonl"));
-    let mut texts: Vec<String> = pairs
-        .unwrap()
-        .lines()
-        .take(196)
-        .map(|line| {
-            let pair: serde_json::Value = serde_json::from_str(line).unwrap();
-            format!("{}\n{}", pair["prompt"], pair["chosen"])
-        })
-        .collect();
-    texts.push("a".to_owned());
-    texts.extend(["word ", "x1 ", "é "].map(|word| word.repeat(MAX_TOKENS)));
-    texts
-}
-
-/// Numbers that look random and are the same in every run.
-struct Lcg(u64);
-
-impl Lcg {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-}
 
 /// What the model itself gives, and how many tokens each text has.
 fn by_library(model: &Reference, texts: &[String]) -> (Vec<u32>, Vec<usize>) {
@@ -172,7 +137,8 @@ fn check(model: &Reference, texts: &[String], threads: usize, wanted: &[u32]) {
 }
 
 fn check_every_second(first: usize) {
-    let texts = texts();
+    let pairs = here("../e2e/fixtures/data/preferences-eval.jsonl");
+    let texts = texts(&std::fs::read_to_string(pairs).unwrap(), MAX_TOKENS);
     assert_eq!(texts.len(), 200);
     for model in references("parity").iter().skip(first).step_by(2) {
         let (wanted, tokens) = by_library(model, &texts);

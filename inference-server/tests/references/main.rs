@@ -9,6 +9,8 @@
 mod bits;
 mod fixtures;
 mod server;
+#[path = "../../models/tests/common/texts.rs"]
+mod texts;
 
 use std::path::Path;
 use std::process::Command;

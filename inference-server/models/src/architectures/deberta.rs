@@ -11,7 +11,7 @@ use super::deberta_config::DebertaConfig;
 use super::deberta_positions::{Distances, Relative, relative_table};
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
-use super::{Architecture, Kind};
+use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::layers::{Embedding, LayerNorm, Linear, softmax};
@@ -174,19 +174,12 @@ impl Architecture for Deberta {
         self.head.forward(&x)
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Encoder
-    }
-
-    fn max_positions(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.config.vocab_size
-    }
-
-    fn segments(&self) -> usize {
-        self.config.type_vocab_size
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            kind: Kind::Encoder,
+            max_positions: self.config.max_position_embeddings,
+            vocabulary: self.config.vocab_size,
+            segments: self.config.type_vocab_size,
+        }
     }
 }

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 
 use super::decoder_config::{DecoderConfig, Family};
 use super::head::Head;
-use super::{Architecture, Kind};
+use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::layers::{
@@ -217,20 +217,13 @@ impl Architecture for Decoder {
         self.head.forward(&self.norm.forward(&last)?)
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Decoder
-    }
-
-    fn max_positions(&self) -> usize {
-        self.max_positions
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.vocabulary
-    }
-
-    fn segments(&self) -> usize {
-        0
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            kind: Kind::Decoder,
+            max_positions: self.max_positions,
+            vocabulary: self.vocabulary,
+            segments: 0,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
-use super::{Architecture, Kind};
+use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{Activation, Attention, Embedding, LayerNorm, Linear, Reach};
@@ -355,23 +355,17 @@ impl Architecture for Encoder {
         self.head.forward(&x)
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Encoder
-    }
-
-    fn max_positions(&self) -> usize {
-        self.config.max_position_embeddings - self.config.first_position(self.family)
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.config.vocab_size
-    }
-
-    fn segments(&self) -> usize {
-        match self.family {
-            // RoBERTa's tokenizers give none, and its one row is always the first.
-            Family::Roberta | Family::DistilBert => 0,
-            Family::Bert | Family::Electra => self.config.type_vocab_size,
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            kind: Kind::Encoder,
+            max_positions: self.config.max_position_embeddings
+                - self.config.first_position(self.family),
+            vocabulary: self.config.vocab_size,
+            segments: match self.family {
+                // RoBERTa's tokenizers give none, and its one row is always the first.
+                Family::Roberta | Family::DistilBert => 0,
+                Family::Bert | Family::Electra => self.config.type_vocab_size,
+            },
         }
     }
 }

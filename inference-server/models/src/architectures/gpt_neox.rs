@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::decoder::until_pooled;
 use super::head::Head;
-use super::{Architecture, Kind};
+use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{Activation, Angles, Attention, Embedding, LayerNorm, Linear, Reach, Rotary};
@@ -184,19 +184,12 @@ impl Architecture for Neox {
         self.head.forward(&self.norm.forward(&last)?)
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Decoder
-    }
-
-    fn max_positions(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.config.vocab_size
-    }
-
-    fn segments(&self) -> usize {
-        0
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            kind: Kind::Decoder,
+            max_positions: self.config.max_position_embeddings,
+            vocabulary: self.config.vocab_size,
+            segments: 0,
+        }
     }
 }

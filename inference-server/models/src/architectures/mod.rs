@@ -48,17 +48,21 @@ pub trait Architecture: Send + Sync + std::fmt::Debug {
     /// When the tensor library refuses; lengths and ids were checked before.
     fn forward(&self, ids: &[u32], type_ids: &[u32]) -> candle_core::Result<Tensor>;
 
+    /// What it can be fed.
+    fn inputs(&self) -> Inputs;
+}
+
+/// What an architecture can be fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inputs {
     /// How it reads a conversation.
-    fn kind(&self) -> Kind;
-
+    pub kind: Kind,
     /// Tokens that have a position.
-    fn max_positions(&self) -> usize;
-
+    pub max_positions: usize,
     /// Token ids that have an embedding: all below this.
-    fn vocabulary(&self) -> usize;
-
+    pub vocabulary: usize,
     /// Segment ids that it tells apart: all below this; 0 where it is not fed any.
-    fn segments(&self) -> usize;
+    pub segments: usize,
 }
 
 type Load = fn(&Weights, &Config) -> Result<Box<dyn Architecture>, LoadError>;

@@ -8,7 +8,7 @@
 use candle_core::{D, Result, Tensor};
 use serde::Deserialize;
 
-use super::{Architecture, Kind};
+use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{
@@ -301,19 +301,12 @@ impl Architecture for ModernBert {
             .squeeze(0)
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Encoder
-    }
-
-    fn max_positions(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.config.vocab_size
-    }
-
-    fn segments(&self) -> usize {
-        0
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            kind: Kind::Encoder,
+            max_positions: self.config.max_position_embeddings,
+            vocabulary: self.config.vocab_size,
+            segments: 0,
+        }
     }
 }

@@ -7,6 +7,8 @@
     reason = "each test uses a part; a test fails by panicking"
 )]
 
+pub mod texts;
+
 use std::path::{Path, PathBuf};
 
 use inference_models::{
