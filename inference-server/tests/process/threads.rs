@@ -1,6 +1,5 @@
 //! Who steps back, and who answers while the engine computes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,19 +7,43 @@ use std::time::{Duration, Instant};
 
 use super::{Server, demo, predict};
 
-/// How nice the threads of a process are, by name (proc(5), stat: the nineteenth field).
-fn niceness(process: u32) -> BTreeMap<String, Vec<i32>> {
-    let mut found = BTreeMap::<String, Vec<i32>>::new();
-    for task in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
-        // A thread may end meanwhile.
-        let Ok(stat) = fs::read_to_string(task.unwrap().path().join("stat")) else {
-            continue;
-        };
-        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
-        let nice = rest.split_whitespace().nth(16).unwrap().parse().unwrap();
-        found.entry(name.to_owned()).or_default().push(nice);
+struct Thread {
+    id: String,
+    name: String,
+    /// proc(5), stat: the nineteenth field.
+    nice: i32,
+}
+
+fn threads(process: u32) -> Vec<Thread> {
+    let thread = |task: std::io::Result<fs::DirEntry>| {
+        // It may end meanwhile.
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).ok()?;
+        let (id, rest) = stat.split_once(" (").unwrap();
+        let (name, rest) = rest.rsplit_once(')').unwrap();
+        Some(Thread {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            nice: rest.split_whitespace().nth(16).unwrap().parse().unwrap(),
+        })
+    };
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    tasks.filter_map(thread).collect()
+}
+
+/// The threads of the engine, when all of them have their names and none is one of `old`.
+fn engine(server: &Server, old: &[Thread]) -> Vec<Thread> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let mut all = threads(server.child.id());
+        all.retain(|thread| thread.name.starts_with("engine"));
+        let is_old = |thread: &Thread| old.iter().any(|old| old.id == thread.id);
+        // Two queues, with two threads for each.
+        if all.len() == 6 && !all.iter().any(is_old) {
+            return all;
+        }
+        assert!(Instant::now() < deadline, "{} threads", all.len());
+        std::thread::sleep(Duration::from_millis(5));
     }
-    found
 }
 
 #[test]
@@ -39,37 +62,22 @@ fn those_who_take_requests_step_back_behind_the_engine_also_behind_that_of_an_up
         keys.to_str().unwrap(),
     ]);
     let key = "X-API-Key: key-of-the-admin\r\n";
-    let ask = |method: &str, path: &str, body: &str| server.ask(method, path, key, body).1;
-    let own = niceness(std::process::id());
-    let own = own.values().flatten().min().unwrap();
-    let check = |when: &str| {
-        let nice = niceness(server.child.id());
-        let of = |name: &str| nice.get(name).unwrap_or_else(|| panic!("{when}: {nice:?}"));
-        for engine in ["engine", "engine-0", "engine-1"] {
-            assert!(
-                of(engine).iter().all(|nice| nice == own),
-                "{when}: {nice:?}"
-            );
-        }
-        assert!(
-            of("request").iter().all(|nice| *nice == own + 10),
-            "{when}: {nice:?}"
-        );
-    };
-    ask("POST", "/predict", r#"{"text":"a"}"#);
-    check("at the start");
+    let own = threads(std::process::id()).iter().map(|t| t.nice).min();
+    let own = own.unwrap();
+    let first = engine(&server, &[]);
+    assert!(first.iter().all(|thread| thread.nice == own));
+    let (status, _) = server.ask("POST", "/predict", key, r#"{"text":"a"}"#);
+    assert_eq!(status, 200);
+    let mut requests = threads(server.child.id());
+    requests.retain(|thread| thread.name == "request");
+    assert!(requests.len() >= 3, "two that take, one that makes tokens");
+    assert!(requests.iter().all(|thread| thread.nice == own + 10));
+
     let update = r#"{"model_path":"tiny-reward-v2","version":"two"}"#;
-    let job = ask("POST", "/model/update", update);
-    let job = format!("/model/update/{}", job["id"].as_str().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while ask("GET", "/model/info", "")["version"] != "two" {
-        let state = ask("GET", &job, "");
-        assert!(
-            Instant::now() < deadline && state["status"] != "failed",
-            "{state}"
-        );
-    }
-    check("after an update");
+    let (status, _) = server.ask("POST", "/model/update", key, update);
+    assert_eq!(status, 202);
+    let second = engine(&server, &first);
+    assert!(second.iter().all(|thread| thread.nice == own));
 }
 
 #[test]
