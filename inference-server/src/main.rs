@@ -7,6 +7,7 @@ mod judgement;
 mod logging;
 mod metrics;
 mod serve;
+mod spans;
 mod threads;
 
 use std::process::ExitCode;

@@ -85,7 +85,10 @@ mod tests {
                 };
                 let env = flag.get_env().and_then(|env| env.to_str());
                 let env = env.unwrap_or_default();
-                assert!(env.starts_with("REWARD_"), "--{long} has no variable");
+                // The one that every program with OpenTelemetry has.
+                let standard = env == "OTEL_EXPORTER_OTLP_ENDPOINT";
+                let known = env.starts_with("REWARD_") || standard;
+                assert!(known, "--{long} has no variable");
             }
         }
     }

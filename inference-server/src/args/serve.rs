@@ -84,6 +84,9 @@ pub(crate) struct Serve {
     /// Where the reason is left when the model cannot be served.
     #[arg(long, env = "REWARD_TERMINATION_LOG", value_name = "FILE")]
     pub(crate) termination_log: Option<PathBuf>,
+    /// A collector that takes the traces of requests over OTLP/HTTP, such as `http://HOST:4318`.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
     /// What is logged, such as info,model=debug,api=info.
     #[arg(long, env = "REWARD_LOG", default_value = "info")]
     pub(crate) log: String,

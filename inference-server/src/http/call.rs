@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -22,6 +22,7 @@ use super::error::{self, Failure};
 use super::trace::{Arrived, RequestId};
 use super::{App, Served};
 use crate::args::DialectScores;
+use crate::spans::RequestSpan;
 
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Says that all scores of an answer were remembered.
@@ -35,6 +36,8 @@ pub(super) struct Call<S> {
     pub(super) served: Arc<Served<S>>,
     pub(super) arrived: Instant,
     pub(super) id: String,
+    /// `None` where there are no traces.
+    pub(super) span: Option<RequestSpan>,
     caller: Caller,
 }
 
@@ -65,6 +68,7 @@ impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
                 .get::<RequestId>()
                 .map(RequestId::text)
                 .unwrap_or_default(),
+            span: extensions.get::<RequestSpan>().cloned(),
             caller: extensions.get::<Caller>().cloned().unwrap_or_default(),
         })
     }
@@ -178,13 +182,23 @@ impl<S: Scorer> Call<S> {
             options,
             deadline,
         };
+        let span = self.span.as_ref().map(|span| (span, SystemTime::now()));
         let outcome = self.served.scorer.score(request).await;
         match &outcome {
             Ok(scores) => {
+                if let Some((span, began)) = span {
+                    span.scored(began, scores);
+                }
                 let rewards: Vec<f32> = scores.scores.iter().map(|s| self.reward(s)).collect();
                 self.app.metrics.scored(&rewards, scores.hits);
             }
-            Err(failure) => self.app.metrics.failed(error::kind(failure)),
+            Err(failure) => {
+                let kind = error::kind(failure);
+                if let Some((span, _)) = span {
+                    span.failed(kind);
+                }
+                self.app.metrics.failed(kind);
+            }
         }
         outcome
     }

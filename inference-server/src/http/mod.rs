@@ -40,6 +40,7 @@ pub(crate) use edge::Edge;
 
 use crate::args::{Activation, DialectScores};
 use crate::metrics::Metrics;
+use crate::spans::Spans;
 
 /// What the handlers share.
 pub(crate) struct App<S> {
@@ -47,6 +48,8 @@ pub(crate) struct App<S> {
     pub(crate) current: ArcSwap<Served<S>>,
     pub(crate) settings: Settings,
     pub(crate) edge: Arc<Edge>,
+    /// `None` where there are no traces.
+    pub(crate) spans: Option<Spans>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) cache: Arc<dyn CacheControl>,

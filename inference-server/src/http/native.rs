@@ -1,8 +1,8 @@
 //! `POST /predict` and `POST /predict/batch`.
 
 use axum::response::Response;
-use inference_api::InputOptions;
 use inference_api::native::{BatchRequest, BatchResponse, PredictRequest, PredictResponse};
+use inference_api::{Dialect, InputOptions};
 use inference_scoring::{Scorer, Scores};
 use serde_json::value::RawValue;
 
@@ -17,6 +17,9 @@ pub(super) async fn predict<S: Scorer>(
     payload: Payload,
 ) -> Result<Response, Failure> {
     if payload.has("inputs") {
+        if let Some(span) = &call.span {
+            span.speaks(Dialect::Tei);
+        }
         tei::predict(&call, &payload).await
     } else {
         one(&call, &payload).await
@@ -25,7 +28,7 @@ pub(super) async fn predict<S: Scorer>(
 
 async fn one<S: Scorer>(call: &Call<S>, payload: &Payload) -> Result<Response, Failure> {
     let request: PredictRequest = payload.parse()?;
-    log_metadata(&call.id, request.metadata.as_deref());
+    carry(call, request.metadata.as_deref());
     let input = request.into_input(&call.app.settings.limits)?;
     let (score, timings) = call.score_one(input, InputOptions::default()).await?;
     let answer = PredictResponse {
@@ -43,7 +46,7 @@ async fn one<S: Scorer>(call: &Call<S>, payload: &Payload) -> Result<Response, F
 
 pub(super) async fn batch<S: Scorer>(call: Call<S>, payload: Payload) -> Result<Response, Failure> {
     let request: BatchRequest = payload.parse()?;
-    log_metadata(&call.id, request.metadata.as_deref());
+    carry(&call, request.metadata.as_deref());
     let inputs = request.into_inputs(&call.app.settings.limits)?;
     let Scores {
         scores, timings, ..
@@ -61,8 +64,13 @@ pub(super) async fn batch<S: Scorer>(call: Call<S>, payload: Payload) -> Result<
     Ok(timed(answer, timings))
 }
 
-fn log_metadata(request: &str, metadata: Option<&RawValue>) {
-    if let Some(metadata) = metadata {
-        tracing::debug!(target: "api", request, metadata = metadata.get(), "request");
+/// Metadata goes into the log and the trace, and nowhere else.
+fn carry<S>(call: &Call<S>, metadata: Option<&RawValue>) {
+    let Some(metadata) = metadata else {
+        return;
+    };
+    tracing::debug!(target: "api", request = call.id, metadata = metadata.get(), "request");
+    if let Some(span) = &call.span {
+        span.metadata(metadata.get());
     }
 }

@@ -31,6 +31,11 @@ impl Route {
     pub(crate) const fn scores(&self) -> bool {
         matches!(self.access, SCORE | EVALUATE)
     }
+
+    /// Whether it is asked again and again by what watches the server, and never by its clients.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.path == "/metrics" || self.path.starts_with("/health")
+    }
 }
 
 const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {

@@ -1,5 +1,5 @@
-//! The outermost layer: request ids, versions, metrics, log lines, and the wish that connections
-//! close while the server is leaving.
+//! The outermost layer: request ids, versions, metrics, spans, log lines, and the wish that
+//! connections close while the server is leaving.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +11,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use inference_scoring::Scorer;
 
+use super::App;
 use super::call::{CACHE, SERVER_TIMING};
-use super::{App, routes};
+use super::routes::{self, Route};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
@@ -41,7 +42,18 @@ pub(super) async fn layer<S: Scorer>(
     let route = routes::find(matched.as_ref().map(MatchedPath::as_str));
     let endpoint = route.map_or("other", |route| route.path);
     let (id, served) = (request_id(request.headers()), app.current.load_full());
+    let span = match &app.spans {
+        Some(spans) if !route.is_some_and(Route::is_probe) => {
+            let (path, id) = (route.map(|route| route.path), id.to_str());
+            let version = &served.model.version;
+            Some(spans.begin(&request, path, id.unwrap_or_default(), version))
+        }
+        Some(_) | None => None,
+    };
     let extensions = request.extensions_mut();
+    if let Some(span) = &span {
+        extensions.insert(span.clone());
+    }
     extensions.insert(Arrived(arrived));
     extensions.insert(RequestId(id.clone()));
     extensions.insert(served.clone());
@@ -69,8 +81,12 @@ pub(super) async fn layer<S: Scorer>(
         status,
         seconds = took.as_secs_f64(),
         request = id.to_str().unwrap_or_default(),
+        trace_id = span.as_ref().map(|span| tracing::field::display(span.trace_id())),
         "answered"
     );
+    if let Some(span) = span {
+        span.end(status, route.map(|route| route.dialect));
+    }
     response
 }
 

@@ -27,6 +27,7 @@ use crate::http::edge::Edge;
 use crate::http::{self, App, CacheControl, Lifecycle, NoCache, Settings, Updates};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::spans::Spans;
 use crate::threads;
 use loader::{Common, FolderLoader};
 
@@ -79,6 +80,7 @@ async fn serve(args: Serve, requests: Handle) -> anyhow::Result<()> {
     let mut leave = Box::pin(leave).shared();
     // What is wrong with a flag shows before a large model is loaded.
     let edge = args.edge.edge()?;
+    let spans = spans(&args, &requests).await?;
     let listener = listen(args.listen).context("--listen")?;
     let admin = match args.admin_listen {
         Some(address) => Some(listen(address).context("--admin-listen")?),
@@ -89,7 +91,7 @@ async fn serve(args: Serve, requests: Handle) -> anyhow::Result<()> {
         () = &mut leave => return Ok(()),
     };
     let lifecycle = Arc::new(Lifecycle::default());
-    let app = Arc::new(app(&args, edge, model, lifecycle.clone())?);
+    let app = Arc::new(app(&args, edge, spans.clone(), model, lifecycle.clone())?);
     let version = app.current.load().model.version.clone();
     tracing::info!(target: "api", address = %listener.local_addr()?, version, "ready");
     let drain = connections::Drain {
@@ -113,8 +115,22 @@ async fn serve(args: Serve, requests: Handle) -> anyhow::Result<()> {
         drain,
     );
     tokio::join!(api, admin);
+    if let Some(spans) = spans {
+        spans.flush().await;
+    }
     tracing::info!(target: "api", "left");
     Ok(())
+}
+
+/// Traces are started by a thread of the requests: theirs step back as it does. An empty variable is
+/// none, as everywhere in OpenTelemetry.
+async fn spans(args: &Serve, requests: &Handle) -> anyhow::Result<Option<Spans>> {
+    let endpoint = args.otlp_endpoint.clone();
+    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else {
+        return Ok(None);
+    };
+    let spans = requests.spawn(async move { Spans::start(&endpoint) });
+    spans.await?.map(Some)
 }
 
 async fn load(args: &Serve) -> anyhow::Result<Model> {
@@ -144,6 +160,7 @@ async fn load(args: &Serve) -> anyhow::Result<Model> {
 fn app(
     args: &Serve,
     edge: Edge,
+    spans: Option<Spans>,
     model: Model,
     lifecycle: Arc<Lifecycle>,
 ) -> anyhow::Result<App<LocalScorer>> {
@@ -163,6 +180,7 @@ fn app(
         current: ArcSwap::from_pointee(served),
         settings: settings(args),
         edge: Arc::new(edge),
+        spans,
         metrics,
         lifecycle,
         cache: match cache {

@@ -3,6 +3,7 @@
 
 mod redis;
 mod threads;
+mod traces;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,11 +42,17 @@ struct Server {
 
 impl Server {
     fn start(more: &[&str]) -> Self {
+        Self::start_in(&[], more)
+    }
+
+    /// The same with variables of the environment.
+    fn start_in(variables: &[(&str, &str)], more: &[&str]) -> Self {
         let port = free_port();
         let child = Command::new(PROGRAM)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--model"])
             .arg(demo("tiny-reward-v1"))
             .args(more)
+            .envs(variables.iter().copied())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -7,6 +7,7 @@ mod document;
 mod evaluate;
 mod layers;
 mod native;
+mod traces;
 mod update;
 
 use std::path::Path;
@@ -151,6 +152,7 @@ fn app_of<S: Scorer>(served: Served<S>) -> App<S> {
             dialect_scores: DialectScores::Peer,
         },
         edge: Arc::new(Edge::default()),
+        spans: None,
         metrics,
         lifecycle: Arc::new(Lifecycle::default()),
         cache: Arc::new(NoCache),
