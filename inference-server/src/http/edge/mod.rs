@@ -131,7 +131,14 @@ pub(crate) fn compression() -> CompressionLayer<SizeAbove> {
 
 /// Lets browsers ask from the configured origins; from none by default.
 pub(crate) fn cors(edge: &Edge) -> CorsLayer {
-    let headers = ["authorization", "content-type", "x-api-key", "x-request-id"];
+    let headers = [
+        "authorization",
+        "content-type",
+        "traceparent",
+        "tracestate",
+        "x-api-key",
+        "x-request-id",
+    ];
     let exposed = [
         "retry-after",
         "server-timing",
