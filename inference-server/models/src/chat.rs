@@ -2,14 +2,18 @@
 //!
 //! Owns the dialect of Jinja that transformers renders templates in. Must not know of tokens, or of
 //! the clock: the date is given. Invariants: the same messages give the same text on every day and
-//! machine; a template that loops ends, because fuel bounds its steps and its memory.
+//! machine; a template that loops ends, because fuel bounds its steps and its memory, and `guard`
+//! what the engine writes without fuel.
+
+mod guard;
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use jiff::civil::Date;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, context};
 
 use crate::error::LoadError;
 use crate::input::{ChatMessage, InputError};
@@ -17,8 +21,9 @@ use crate::input::{ChatMessage, InputError};
 /// Steps of one rendering; each also pays for 64 bytes, so that none takes more than 32 MB.
 const FUEL: u64 = 500_000;
 const NAME: &str = "chat";
-/// How deep `tojson` follows values within values.
-const DEPTH: usize = 64;
+/// Of the thread that renders: lists in lists are dropped and compared a frame or more for each,
+/// and fuel is enough for as many as would overflow the stack of a thread of the server.
+const STACK: usize = 256 << 20;
 
 /// Whose template it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +113,22 @@ impl ChatTemplate {
             documents => (),
             ..self.special_tokens.clone()
         };
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(context))
-            .map_err(|error| InputError::Template(reason(&error)))
+        let render = || {
+            let template = self.environment.get_template(NAME);
+            template
+                .and_then(|template| template.render(context))
+                .map_err(|error| reason(&error))
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().stack_size(STACK);
+            let thread = thread
+                .spawn_scoped(scope, render)
+                .map_err(|error| format!("there is no thread for it: {error}"))?;
+            thread
+                .join()
+                .unwrap_or_else(|_panic| Err("the engine failed".to_owned()))
+        })
+        .map_err(InputError::Template)
     }
 }
 
@@ -124,15 +141,21 @@ fn environment(origin: Origin, date: Date) -> Result<Environment<'static>, Error
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(guard::method);
+    environment.set_formatter(guard::print);
     environment.add_filter("tojson", to_json);
+    environment.add_filter("format", guard::printf);
     environment.add_function(
         "raise_exception",
-        |message: String| -> Result<Value, Error> {
+        |state: &State, message: &Value| -> Result<Value, Error> {
+            let message = guard::text(state, message)?;
             Err(Error::new(ErrorKind::InvalidOperation, message))
         },
     );
-    environment.add_function("strftime_now", move |format: String| {
+    environment.add_function("strftime_now", move |state: &State, format: &Value| {
+        let format = guard::text(state, format)?;
+        // A directive of five bytes may be padded to hundreds.
+        state.consume_fuel(format.len() as u64)?;
         jiff::fmt::strtime::format(format, date.at(0, 0, 0, 0))
             .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
     });
@@ -188,7 +211,7 @@ fn without_generation_tags(source: &str) -> String {
 }
 
 /// `tojson` as transformers has it: Python's `json.dumps(value, ensure_ascii=False)`.
-fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent = options.get::<Option<usize>>("indent")?;
     let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let ascii = options
@@ -196,7 +219,11 @@ fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
         .unwrap_or(false);
     options.assert_all_used()?;
     let mut text = String::new();
-    let style = JsonStyle { indent, sort };
+    let style = JsonStyle {
+        state,
+        indent,
+        sort,
+    };
     style.write(value, 0, &mut text)?;
     Ok(if ascii { escape_non_ascii(&text) } else { text })
 }
@@ -216,23 +243,21 @@ fn escape_non_ascii(text: &str) -> String {
     result
 }
 
-struct JsonStyle {
+struct JsonStyle<'a> {
+    /// Pays for what is written.
+    state: &'a State<'a, 'a>,
     indent: Option<usize>,
     sort: bool,
 }
 
-impl JsonStyle {
+impl JsonStyle<'_> {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the enum is open: whatever has no form in JSON is refused"
     )]
     fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-        if depth > DEPTH {
-            return Err(Error::new(
-                ErrorKind::BadSerialization,
-                "values are nested too deeply for tojson",
-            ));
-        }
+        guard::check_depth(depth)?;
+        guard::pay_one(self.state, value)?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -252,6 +277,9 @@ impl JsonStyle {
 
     fn write_map(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
         let mut keys: Vec<Value> = value.try_iter()?.collect();
+        for key in &keys {
+            guard::pay(self.state, key)?;
+        }
         if self.sort {
             keys.sort();
         }
@@ -271,22 +299,25 @@ impl JsonStyle {
         out: &mut String,
         write: impl Fn(&Value, &mut String) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let new_line = |depth: usize, out: &mut String| {
+        let new_line = |depth: usize, out: &mut String| -> Result<(), Error> {
             if let Some(indent) = self.indent {
+                let spaces = indent.min(64) * depth;
+                guard::pay_bytes(self.state, spaces)?;
                 out.push('\n');
-                out.extend(std::iter::repeat_n(' ', indent.min(64) * depth));
+                out.extend(std::iter::repeat_n(' ', spaces));
             }
+            Ok(())
         };
         out.push(open);
         for (i, item) in items.iter().enumerate() {
             if i > 0 {
                 out.push_str(if self.indent.is_some() { "," } else { ", " });
             }
-            new_line(depth + 1, out);
+            new_line(depth + 1, out)?;
             write(item, out)?;
         }
         if !items.is_empty() {
-            new_line(depth, out);
+            new_line(depth, out)?;
         }
         out.push(close);
         Ok(())

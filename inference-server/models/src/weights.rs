@@ -48,6 +48,7 @@ impl Weights {
         for (tensor, view) in shard.iter() {
             let dtype = dtype(name, tensor, view.dtype())?;
             let Some(dtype) = dtype else { continue };
+            check_shape(name, tensor, view.shape())?;
             let value = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
                 .map_err(LoadError::tensor(tensor))?;
             if !is_finite(&value).map_err(LoadError::tensor(tensor))? {
@@ -165,4 +166,16 @@ fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
         .to_vec1::<f32>()?
         .iter()
         .all(|value| value.is_finite()))
+}
+
+/// Without the rows that are none, too: the steps from row to row are counted for them all the same.
+fn check_shape(name: &str, tensor: &str, shape: &[usize]) -> Result<(), LoadError> {
+    let product = shape
+        .iter()
+        .try_fold(1_usize, |product, size| product.checked_mul((*size).max(1)));
+    product.map(drop).ok_or_else(|| {
+        LoadError::invalid(format!(
+            "{name}: {tensor} has the shape {shape:?}, which no memory holds: copy it again"
+        ))
+    })
 }

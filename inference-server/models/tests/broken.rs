@@ -528,6 +528,13 @@ fn weights_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_shape_of_nothing_and_more_than_everything_is_refused() {
+    let header = r#"{"a":{"dtype":"F32","shape":[0,18446744073709551615,9],"data_offsets":[0,0]}}"#;
+    let error = change("model.safetensors", |_| safetensors(header, 0));
+    assert!(error.message.contains("shape"), "{}", error.message);
+}
+
+#[test]
 fn numbers_too_large_for_f16_are_refused_with_what_to_choose() {
     let folder = copy();
     let path = folder.path().join("model.safetensors");

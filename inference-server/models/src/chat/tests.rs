@@ -138,6 +138,91 @@ fn a_template_that_does_not_end_is_ended() {
     }
 }
 
+/// A list that holds itself twice over, again and again.
+const DOUBLED: &str = "{% set ns = namespace(x=[1], y=[1]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}";
+
+#[test]
+fn a_list_that_doubles_itself_is_not_written() {
+    for use_of in [
+        "{{ ns.x }}",
+        "{{ ns.x | tojson }}",
+        "{{ ''.join([ns.x]) }}",
+        "{{ '{}'.format(ns.x) }}",
+        "{{ [ns.x].count(ns.y) }}",
+        "{{ {'a': 1}.get(ns.x) }}",
+        "{{ raise_exception(ns.x) }}",
+        "{{ strftime_now(ns.x) }}",
+    ] {
+        ended(&format!("{DOUBLED}{use_of}"));
+    }
+}
+
+#[test]
+fn a_namespace_that_holds_itself_is_not_written() {
+    for use_of in ["{{ ns }}", "{{ ns | tojson }}", "{{ ''.join([ns]) }}"] {
+        ended(&format!(
+            "{{% set ns = namespace() %}}{{% set ns.a = ns %}}{{% set ns.b = ns %}}{use_of}"
+        ));
+    }
+}
+
+#[test]
+fn more_text_than_the_fuel_pays_for_is_not_made_at_once() {
+    for source in [
+        "{{ '{:>1000000000000}'.format('x') | length }}",
+        "{{ '{:99999999999999999999}'.format('x') | length }}",
+        "{{ '{:.2000000000f}'.format(1.5) | length }}",
+        "{{ ('{0}' * 9999).format('x' * 999999) | length }}",
+        "{{ ''.join(['x' * 999999] * 9999) | length }}",
+        "{{ (['x' * 999999] * 9999) | tojson | length }}",
+        "{{ strftime_now('%255d' * 999999) | length }}",
+    ] {
+        ended(source);
+    }
+}
+
+#[test]
+fn lists_in_lists_do_not_overflow_the_stack() {
+    let deep = "{% set ns = namespace(x=[], y=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}";
+    template(deep, FILE).render(&hello()).ok();
+    for use_of in ["{{ ns.x }}", "{{ ns.x | tojson }}"] {
+        ended(
+            &deep
+                .replace("99999", "30000")
+                .replace("{% endfor %}", &format!("{{% endfor %}}{use_of}")),
+        );
+    }
+    let equal = "{% set ns = namespace(x=[], y=[]) %}{% for a in range(20000) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}{{ ns.x == ns.y }}";
+    template(equal, FILE).render(&hello()).ok();
+}
+
+#[test]
+fn a_format_with_foreign_letters_is_formatted_or_refused() {
+    for (source, expected) in [
+        ("{{ 'é {} ü'.format('x') }}", "é x ü"),
+        ("{{ 'é %s ü' | format('x') }}", "é x ü"),
+        ("{{ '%(a)s' | format(a='é') }}", "é"),
+    ] {
+        assert_eq!(template(source, FILE).render(&hello()).unwrap(), expected);
+    }
+    for source in [
+        "{{ '{0[é]}'.format({'é': 1}) }}",
+        "{{ '{0[é'.format('x') }}",
+        "{{ '%(é)s' | format(a=1) }}",
+        "{{ '%(é' | format('x') }}",
+    ] {
+        ended(source);
+    }
+}
+
+fn ended(source: &str) {
+    let error = template(source, FILE).render(&hello()).unwrap_err();
+    assert!(
+        matches!(error, InputError::Template(_)),
+        "{source}: {error:?}"
+    );
+}
+
 #[test]
 fn a_template_that_cannot_be_parsed_is_named() {
     for source in ["{% for %}", "{{ ", "{% if x %}", "{% endgeneration %}"] {
