@@ -28,6 +28,7 @@ fmt: ## formats the code
 lint: ## formatting, clippy, and who may depend on whom
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	CARGO_TARGET_DIR=target $(CARGO) clippy --release --locked --manifest-path inference-server/fuzz/Cargo.toml -- -D warnings
 	hack/dependency-law
 
 .PHONY: unit

@@ -62,7 +62,9 @@ fn read(route: u8, body: &[u8]) -> Result<Vec<Input>, Problem> {
         3 => {
             // A list of any length is scored in parts.
             let inputs = parse::<RewardRequest>(body)?.into_inputs(&LIMITS)?;
-            inputs.into_iter().for_each(|input| check(vec![input]));
+            for input in inputs {
+                check(vec![input]);
+            }
             Ok(vec![Input::Text(String::new())])
         }
         4 => {
