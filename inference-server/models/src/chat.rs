@@ -3,9 +3,12 @@
 //! Owns the dialect of Jinja that transformers renders templates in. Must not know of tokens, or of
 //! the clock: the date is given. Invariants: the same messages give the same text on every day and
 //! machine; a template that loops ends, because fuel bounds its steps and its memory, and `guard`
-//! what the engine writes without fuel.
+//! what the engine writes without fuel; no value holds itself. What is still without a bound is how
+//! long the engine itself compares lists that hold one list many times over, makes a key of them, or
+//! turns them into text in an operator or a filter.
 
 mod guard;
+mod namespaces;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -21,9 +24,12 @@ use crate::input::{ChatMessage, InputError};
 /// Steps of one rendering; each also pays for 64 bytes, so that none takes more than 32 MB.
 const FUEL: u64 = 500_000;
 const NAME: &str = "chat";
-/// Of the thread that renders: lists in lists are dropped and compared a frame or more for each,
-/// and fuel is enough for as many as would overflow the stack of a thread of the server.
+/// Of the thread that parses and renders. What is within something else takes some frames for each
+/// step inwards; a source of [`LONGEST`] and the fuel are enough for as many steps as would overflow
+/// the stack of a thread of the server.
 const STACK: usize = 256 << 20;
+/// Bytes of a template; those of models have some thousands.
+const LONGEST: usize = 64 << 10;
 
 /// Whose template it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,18 +65,23 @@ impl ChatTemplate {
             Origin::Model(file) => file,
             Origin::Flag => "--prompt-template",
         };
-        let failed = |error: &Error| {
+        let failed = |why: String| {
             LoadError::invalid(format!(
-                "{name} is no chat template that can be rendered ({}): correct it",
-                reason(error)
+                "{name} is no chat template that can be rendered ({why}): correct it"
             ))
         };
-        let mut environment = environment(origin, date).map_err(|error| failed(&error))?;
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|error| failed(&error))?;
+        if source.len() > LONGEST {
+            return Err(failed(format!("it has more than {LONGEST} bytes")));
+        }
+        let environment = on_a_large_stack(|| {
+            let mut environment = environment(origin, date)?;
+            let source = without_generation_tags(source);
+            namespaces::check(&source, environment.syntax().clone())?;
+            environment.add_template_owned(NAME, source)?;
+            Ok(environment)
+        });
         Ok(Self {
-            environment,
+            environment: environment.map_err(failed)?,
             special_tokens: Value::from_pairs(special_tokens.clone()),
             origin,
             date: source.contains("strftime_now").then_some(date),
@@ -113,23 +124,22 @@ impl ChatTemplate {
             documents => (),
             ..self.special_tokens.clone()
         };
-        let render = || {
-            let template = self.environment.get_template(NAME);
-            template
-                .and_then(|template| template.render(context))
-                .map_err(|error| reason(&error))
-        };
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().stack_size(STACK);
-            let thread = thread
-                .spawn_scoped(scope, render)
-                .map_err(|error| format!("there is no thread for it: {error}"))?;
-            thread
-                .join()
-                .unwrap_or_else(|_panic| Err("the engine failed".to_owned()))
-        })
-        .map_err(InputError::Template)
+        on_a_large_stack(|| self.environment.get_template(NAME)?.render(context))
+            .map_err(InputError::Template)
     }
+}
+
+/// What the engine makes, or why it does not.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK);
+        let thread = thread
+            .spawn_scoped(scope, || work().map_err(|error| reason(&error)))
+            .map_err(|error| format!("there is no thread for it: {error}"))?;
+        thread
+            .join()
+            .unwrap_or_else(|_panic| Err("the engine failed".to_owned()))
+    })
 }
 
 fn environment(origin: Origin, date: Date) -> Result<Environment<'static>, Error> {
@@ -143,6 +153,8 @@ fn environment(origin: Origin, date: Date) -> Result<Environment<'static>, Error
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(guard::method);
     environment.set_formatter(guard::print);
+    // It writes all values, and templates of models do not know it.
+    environment.remove_global("debug");
     environment.add_filter("tojson", to_json);
     environment.add_filter("format", guard::printf);
     environment.add_function(

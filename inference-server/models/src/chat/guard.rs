@@ -9,7 +9,7 @@ use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// How deep values within values are followed; a namespace may even hold itself.
+/// How deep values within values are followed.
 const DEPTH: usize = 64;
 
 /// Writes the value of `{{ }}`.

@@ -152,18 +152,82 @@ fn a_list_that_doubles_itself_is_not_written() {
         "{{ {'a': 1}.get(ns.x) }}",
         "{{ raise_exception(ns.x) }}",
         "{{ strftime_now(ns.x) }}",
+        "{{ debug() }}",
     ] {
         ended(&format!("{DOUBLED}{use_of}"));
     }
 }
 
 #[test]
-fn a_namespace_that_holds_itself_is_not_written() {
-    for use_of in ["{{ ns }}", "{{ ns | tojson }}", "{{ ''.join([ns]) }}"] {
-        ended(&format!(
-            "{{% set ns = namespace() %}}{{% set ns.a = ns %}}{{% set ns.b = ns %}}{use_of}"
-        ));
+fn a_namespace_that_could_hold_itself_is_refused() {
+    let refused = |source: &str| {
+        let error = ChatTemplate::parse(source, FILE, &BTreeMap::new(), day()).unwrap_err();
+        assert_eq!(error.reason, Reason::ModelInvalid);
+        assert!(
+            error.message.contains("whole"),
+            "{source}: {}",
+            error.message
+        );
+    };
+    for holding in [
+        "{% set ns.a = ns %}",
+        "{% set ns.a = [ns] %}",
+        "{% set m = ns %}{% set m.a = m %}",
+        "{% set ns.a = ns.items() %}",
+        "{% set ns.a = (ns.values)() %}",
+        "{% for m in [ns] %}{% set m.a = m %}{% endfor %}",
+        "{% macro f(m) %}{% set m.a = m %}{% endmacro %}{{ f(ns) }}",
+        "{% raw %}{{ ' {% endraw %}{% set ns.a = ns %}{# ' #}",
+        "{{ ns | upper }}",
+    ] {
+        refused(&format!("{{% set ns = namespace() %}}{holding}"));
     }
+    for made in [
+        "{% set f = namespace %}",
+        "{% set m = [namespace()] %}",
+        "{% set m = namespace(), 1 %}{% set n = m[0] %}{% set n.a = n %}",
+        "{% set m = namespace(a=namespace()) %}{% set n = m.a %}{% set n.a = n %}",
+        "{% with m = namespace() %}{% endwith %}",
+    ] {
+        refused(made);
+    }
+}
+
+#[test]
+fn a_namespace_is_used_as_models_use_it() {
+    let source = "{%- set ns = namespace(found=false, texts=[]) -%}{% for m in messages %}{% if ns.found and ns['texts'] is defined %}{% set ns.texts = ns.texts + [m.content] %}{% endif %}{% set ns.found = true %}{% endfor %}{% if ns is defined %}{{ ns.texts | join(ns.found ~ '') }}{% endif %}{{ {'ns': 'ns'}.ns }}";
+    assert_eq!(rendered(source), "hellons");
+}
+
+#[test]
+fn a_template_that_is_nested_as_deeply_as_its_bytes_allow_does_not_end_the_process() {
+    for (begin, inner, end) in [
+        ("{{ x", ".a", " }}"),
+        ("{{ x", "|e", " }}"),
+        ("{{ x", "()", " }}"),
+        ("{{ 1", "+1", " }}"),
+        ("{{ 1", "**1", " }}"),
+        ("{{ 1", " is eq 1", " }}"),
+        ("{{ 1", " if x else 1", " }}"),
+        ("{{ ", "-", "1 }}"),
+        ("{{ ", "not ", "1 }}"),
+        ("{{ ", "(", "1 }}"),
+        ("{% if x %}", "{% elif x %}", "{% endif %}"),
+    ] {
+        let inner = inner.repeat((LONGEST - 64) / inner.len());
+        let parsed = ChatTemplate::parse(
+            &format!("{begin}{inner}{end}"),
+            FILE,
+            &BTreeMap::new(),
+            day(),
+        );
+        if let Ok(template) = parsed {
+            template.render(&hello()).ok();
+        }
+    }
+    let long = " ".repeat(LONGEST + 1);
+    let error = ChatTemplate::parse(&long, FILE, &BTreeMap::new(), day()).unwrap_err();
+    assert!(error.message.contains("bytes"), "{}", error.message);
 }
 
 #[test]
