@@ -32,8 +32,8 @@ serve() {
     done
 }
 
-# targets FIRST LAST: requests for the answers of the pairs, one a line; texts of whole numbers come
-# once only, the others again and again.
+# targets FIRST LAST: requests for the answers of the pairs, one a line; every
+# second text comes once only, the others again and again.
 targets() {
     python3 - "$pairs" "$url/predict" "$1" "$2" <<'PY'
 import base64, json, sys

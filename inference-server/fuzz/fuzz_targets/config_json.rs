@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use inference_fuzz::json::{Words, replace};
+use inference_fuzz::json::Words;
 use inference_fuzz::{Folder, here};
 use inference_models::config::Config;
 use inference_models::weights::Weights;
@@ -73,11 +73,8 @@ static WORDS: LazyLock<Words> =
     LazyLock::new(|| Words::of(include_str!("../dictionaries/config_json.dict")));
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let changed = data
-        .get(1..size)
-        .and_then(|text| WORDS.change(text, seed))
-        .and_then(|text| replace(data, 1, &text, &[]));
-    changed
+    WORDS
+        .change_after_first(data, size, seed)
         .filter(|size| *size <= max_size)
         .unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
 });

@@ -11,7 +11,7 @@ use inference_api::native::{BatchRequest, PredictRequest};
 use inference_api::openrlhf::RewardRequest;
 use inference_api::update::UpdateRequest;
 use inference_api::{Dialect, Input, Limits, Problem, cohere, sglang, tei, vllm};
-use inference_fuzz::json::{Words, replace};
+use inference_fuzz::json::Words;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use serde::de::DeserializeOwned;
 
@@ -26,11 +26,8 @@ static WORDS: LazyLock<Words> =
     LazyLock::new(|| Words::of(include_str!("../dictionaries/request_bodies.dict")));
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let changed = data
-        .get(1..size)
-        .and_then(|text| WORDS.change(text, seed))
-        .and_then(|text| replace(data, 1, &text, &[]));
-    changed
+    WORDS
+        .change_after_first(data, size, seed)
         .filter(|size| *size <= max_size)
         .unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
 });

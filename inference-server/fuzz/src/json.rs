@@ -65,6 +65,13 @@ impl Words {
         serde_json::to_vec(&root).ok()
     }
 
+    /// Changes the text that follows the first byte of what libFuzzer's mutators are given. The size
+    /// of the whole, or `None` as of [`Self::change`].
+    pub fn change_after_first(&self, data: &mut [u8], size: usize, seed: u32) -> Option<usize> {
+        let text = self.change(data.get(1..size)?, seed)?;
+        replace(data, 1, &text, &[])
+    }
+
     fn change_value(&self, value: &mut Value, other: Value, random: &mut Random) {
         let new = match random.below(4) {
             0 => other,

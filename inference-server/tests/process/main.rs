@@ -34,6 +34,12 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args([name, &id]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// A server on a free port of this host.
 struct Server {
     child: Child,
@@ -79,14 +85,7 @@ impl Server {
     }
 
     fn terminate(&self) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(&self.child, "-TERM");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Server, free_port};
+use super::{Server, free_port, signal};
 
 /// A Redis of this test alone.
 struct Redis {
@@ -32,17 +32,6 @@ impl Redis {
 
     fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
     }
 }
 
@@ -93,7 +82,7 @@ fn servers_share_scores_through_redis_and_answer_alike_whatever_becomes_of_it() 
         one.score("of the other") == (computed, true)
     });
 
-    redis.signal("-STOP");
+    signal(&redis.child, "-STOP");
     for server in [&one, &other] {
         assert_eq!(
             server.score("of the other"),
@@ -101,7 +90,7 @@ fn servers_share_scores_through_redis_and_answer_alike_whatever_becomes_of_it() 
             "a stopped Redis is a miss"
         );
     }
-    redis.signal("-CONT");
+    signal(&redis.child, "-CONT");
     wait_until("hits again", || {
         one.score("of the other") == (computed, true)
     });
