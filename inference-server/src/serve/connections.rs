@@ -116,7 +116,7 @@ impl Connection {
         if here {
             self.serve().await;
         } else {
-            requests.clone().spawn(self.moved());
+            requests.spawn(self.moved());
         }
     }
 
