@@ -1,18 +1,15 @@
-//! A revision's record: the ControllerRevision that keeps what the revision is.
-//!
-//! Owns its format. Invariant: what is written is read back equal; a record that cannot be read is
-//! reported, never overwritten or removed.
+//! A revision's record: the ControllerRevision that keeps what the revision is. Its content is
+//! written once; its part in the rollout stands in annotations.
 
 use crds::labels;
-use k8s_openapi::api::apps::v1::ControllerRevision;
+use crds::value::Digest;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::report::ModelFacts;
-use super::{annotation, revision_of};
-use crate::identity::RevisionHash;
+use crate::identity::{RevisionHash, Verification};
+use crate::observed::{RecordObject, annotation, revision_of};
 
 /// The part of a revision in its rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +64,8 @@ pub struct Content {
     pub template: PodTemplateSpec,
 }
 
-/// A record that was read.
-#[derive(Clone, Debug, PartialEq)]
+/// A record, without its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The revision's hash.
     pub hash: RevisionHash,
@@ -78,40 +75,33 @@ pub struct Record {
     pub role: Role,
     /// How its rollout ended, in words.
     pub outcome: Option<String>,
-    /// Key of the verification that it came from.
-    pub verified: String,
-    /// When it was made.
-    pub created: Option<Timestamp>,
-    /// What it holds.
-    pub content: Content,
+    /// The reading of its source that it came from.
+    pub verified: Option<Verification>,
+    /// What its source resolved to.
+    pub digest: Option<Digest>,
 }
 
-/// Reads a record.
-///
-/// # Errors
-/// A sentence when the object is not one that this operator wrote.
-pub fn read(object: &ControllerRevision) -> Result<Record, String> {
-    let name = object.metadata.name.as_deref().unwrap_or("unnamed");
-    let wrong = |what: &str| format!("ControllerRevision {name}: {what}");
-    let hash = revision_of(&object.metadata).ok_or_else(|| wrong("no revision label"))?;
-    let data = object.data.as_ref().ok_or_else(|| wrong("no data"))?;
-    let content = serde_json::from_value(data.0.clone())
-        .map_err(|error| wrong(&format!("data cannot be read: {error}")))?;
-    Ok(Record {
-        hash,
-        number: object.revision,
-        role: annotation(&object.metadata, labels::ROLE)
+/// Reads a record; `None` where the object is not one that this operator wrote.
+pub fn read(object: &RecordObject) -> Option<Record> {
+    let mark = |key| annotation(&object.metadata, key);
+    Some(Record {
+        hash: revision_of(&object.metadata)?,
+        number: mark(labels::NUMBER)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0),
+        role: mark(labels::ROLE)
             .and_then(Role::parse)
             .unwrap_or(Role::Retired),
-        outcome: annotation(&object.metadata, labels::OUTCOME).map(str::to_owned),
-        verified: annotation(&object.metadata, labels::VERIFIED)
-            .unwrap_or_default()
-            .to_owned(),
-        created: object
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0),
-        content,
+        outcome: mark(labels::OUTCOME).map(str::to_owned),
+        verified: mark(labels::VERIFIED).and_then(Verification::parse),
+        digest: mark(labels::DIGEST).map(Digest::from),
     })
+}
+
+/// Reads the content of a record.
+///
+/// # Errors
+/// A sentence when it is not one that this operator wrote.
+pub fn content(text: &str) -> Result<Content, String> {
+    serde_json::from_str(text).map_err(|error| format!("data cannot be read: {error}"))
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use crds::v1alpha1::reward_model::model::PvcSource;
 use crds::v1alpha1::reward_model::server::{PodTemplate, Resources, Server};
 use crds::value::{Digest, Opaque};
 use crds::{RewardModel, RewardModelSpec};
@@ -22,6 +21,7 @@ use serde_json::Value;
 use super::{HTTP_PORT, HTTP_PORT_NAME, selector_of, serve_args};
 use crate::identity::RevisionHash;
 use crate::observed::Settings;
+use crate::spec::Mount;
 
 /// Where the claim is mounted.
 pub const MODELS: &str = "/models";
@@ -35,22 +35,31 @@ pub const CONTAINER: &str = "server";
 const USER: i64 = 1000;
 const MODEL_VOLUME: &str = "model";
 
+/// What is decided once for a revision, so that its scores are the same in every pod and on every day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// What its files must be.
+    pub digest: Digest,
+    /// The date that chat templates see, as YYYY-MM-DD.
+    pub date: String,
+}
+
 /// The pod template of a revision.
 ///
 /// # Errors
 /// A sentence when a part that is passed through as written is not what Kubernetes knows.
 pub fn template(
     model: &RewardModel,
-    source: &PvcSource,
+    mount: &Mount,
     revision: &RevisionHash,
-    digest: &Digest,
+    frozen: &Frozen,
     settings: &Settings,
 ) -> Result<PodTemplateSpec, String> {
     let server = model.spec.server.clone().unwrap_or_default();
     let more = server.pod_template.clone().unwrap_or_default();
-    let mut volumes = vec![model_volume(source)];
+    let mut volumes = vec![model_volume(mount)];
     volumes.extend(passed::<Volume>("volumes", more.volumes.as_deref())?);
-    let mut container = container(&model.spec, &server, source, digest, settings)?;
+    let mut container = container(&model.spec, &server, mount, frozen, settings)?;
     let mounts = passed::<VolumeMount>("volumeMounts", more.volume_mounts.as_deref())?;
     container
         .volume_mounts
@@ -116,7 +125,7 @@ pub fn base(more: &PodTemplate) -> PodSpec {
     }
 }
 
-/// A container that reads the model of `source` and leaves its last words where the operator finds
+/// A container that reads the mounted model and leaves its last words where the operator finds
 /// them.
 pub fn reader(name: &str, image: String, args: Vec<String>) -> Container {
     Container {
@@ -145,11 +154,11 @@ pub fn reader(name: &str, image: String, args: Vec<String>) -> Container {
 }
 
 /// The volume of the model's claim.
-pub fn model_volume(source: &PvcSource) -> Volume {
+pub fn model_volume(mount: &Mount) -> Volume {
     Volume {
         name: MODEL_VOLUME.to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: source.claim_name.clone(),
+            claim_name: mount.claim.clone(),
             read_only: Some(true),
         }),
         ..Volume::default()
@@ -157,15 +166,11 @@ pub fn model_volume(source: &PvcSource) -> Volume {
 }
 
 /// The model's folder inside the container.
-pub fn model_folder(source: &PvcSource) -> String {
-    match source
-        .path
-        .as_deref()
-        .map(|path| path.trim_matches('/'))
-        .filter(|path| !path.is_empty())
-    {
-        Some(path) => format!("{MODELS}/{path}"),
-        None => MODELS.to_owned(),
+pub fn model_folder(mount: &Mount) -> String {
+    if mount.folder.is_empty() {
+        MODELS.to_owned()
+    } else {
+        format!("{MODELS}/{}", mount.folder)
     }
 }
 
@@ -216,8 +221,8 @@ pub fn requirements(resources: &Resources) -> ResourceRequirements {
 fn container(
     spec: &RewardModelSpec,
     server: &Server,
-    source: &PvcSource,
-    digest: &Digest,
+    mount: &Mount,
+    frozen: &Frozen,
     settings: &Settings,
 ) -> Result<Container, String> {
     let probe = |path: &str, period: i32, failures: i32| Probe {
@@ -257,8 +262,8 @@ fn container(
             serve_args::of(
                 spec,
                 server,
-                model_folder(source),
-                digest,
+                model_folder(mount),
+                frozen,
                 gpus(server.resources.as_ref()) > 0,
             ),
         )

@@ -5,9 +5,8 @@
 use crds::RewardModelSpec;
 use crds::v1alpha1::reward_model::model::{Activation, Truncation};
 use crds::v1alpha1::reward_model::server::{Dtype, Server};
-use crds::value::Digest;
-
 use super::HTTP_PORT;
+use super::pod::Frozen;
 
 /// Flags of `inference-server serve` for the model in `folder`. A pod that asks for a GPU never falls
 /// back to the CPU, unless its own args say so.
@@ -15,15 +14,16 @@ pub(super) fn of(
     spec: &RewardModelSpec,
     server: &Server,
     folder: String,
-    digest: &Digest,
+    frozen: &Frozen,
     on_gpu: bool,
 ) -> Vec<String> {
     let own = server.args.clone().unwrap_or_default();
     let mut flags: Vec<(&str, String)> = vec![
         ("--model", folder),
-        ("--digest", digest.to_string()),
+        ("--digest", frozen.digest.to_string()),
         ("--listen", format!("[::]:{HTTP_PORT}")),
     ];
+    flags.push(("--special-date", frozen.date.clone()));
     if on_gpu {
         flags.push(("--device", "cuda".to_owned()));
     }
@@ -143,12 +143,15 @@ mod tests {
             "server": server,
         }))
         .unwrap();
-        let digest = Digest::from(format!("sha256:{}", "a".repeat(64)).as_str());
+        let frozen = Frozen {
+            digest: format!("sha256:{}", "a".repeat(64)).as_str().into(),
+            date: "2026-11-26".to_owned(),
+        };
         of(
             &spec,
             &spec.server.clone().unwrap(),
             "/models/v1".to_owned(),
-            &digest,
+            &frozen,
             false,
         )
     }
@@ -165,6 +168,7 @@ mod tests {
         let args = args(server, json!({"maxTokens": 512, "truncation": "Left"}));
         for (flag, expected) in [
             ("--model", "/models/v1"),
+            ("--special-date", "2026-11-26"),
             ("--dtype", "bf16"),
             ("--cache", "true"),
             ("--cache-ttl", "5400000ms"),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crds::v1alpha1::reward_model::model::PvcSource;
 use crds::v1alpha1::reward_model::server::Resources;
 use crds::{RewardModel, labels};
 use k8s_openapi::api::batch::v1::{
@@ -14,30 +13,39 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::{child_labels, metadata, pod};
-use crate::identity::{VerifyKey, names};
+use crate::identity::{Verification, canonical, names};
 use crate::observed::Settings;
+use crate::spec::Mount;
 
 const CONTAINER: &str = "verify";
 
-/// The Job of the verification `key`.
-pub fn build(model: &RewardModel, source: &PvcSource, key: &VerifyKey, settings: &Settings) -> Job {
-    let marks = BTreeMap::from([(labels::VERIFIED.to_owned(), key.to_string())]);
-    let name = names::verify_job(&model.name_any(), key);
+/// The Job that does `verification` of the model at `mount`. Its name is made of all that it does:
+/// a mended image, resource or placement is another Job, and so is another attempt.
+pub fn build(
+    model: &RewardModel,
+    mount: &Mount,
+    verification: &Verification,
+    settings: &Settings,
+) -> Job {
+    let marks = BTreeMap::from([(labels::VERIFIED.to_owned(), verification.to_string())]);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(child_labels(model, labels::component::VERIFY, None)),
+            annotations: Some(marks.clone()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod_spec(model, mount, settings)),
+    };
+    let work = canonical::short_hash(&canonical::to_value(&template));
+    let name = names::verify_job(&model.name_any(), &work, verification.attempt);
     let mut metadata = metadata(model, name, labels::component::VERIFY, None);
-    metadata.annotations = Some(marks.clone());
+    metadata.annotations = Some(marks);
     Job {
         metadata,
         spec: Some(JobSpec {
             backoff_limit: Some(3),
             pod_failure_policy: Some(failure_policy()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(child_labels(model, labels::component::VERIFY, None)),
-                    annotations: Some(marks),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod_spec(model, source, settings)),
-            },
+            template,
             ..JobSpec::default()
         }),
         status: None,
@@ -70,7 +78,7 @@ fn failure_policy() -> PodFailurePolicy {
     }
 }
 
-fn pod_spec(model: &RewardModel, source: &PvcSource, settings: &Settings) -> PodSpec {
+fn pod_spec(model: &RewardModel, mount: &Mount, settings: &Settings) -> PodSpec {
     let server = model.spec.server.clone().unwrap_or_default();
     let mut args: Vec<String> = [
         "verify",
@@ -81,7 +89,7 @@ fn pod_spec(model: &RewardModel, source: &PvcSource, settings: &Settings) -> Pod
     ]
     .map(str::to_owned)
     .into();
-    args.push(pod::model_folder(source));
+    args.push(pod::model_folder(mount));
     if let Some(digest) = &model.spec.model.digest {
         args.extend(["--digest".to_owned(), digest.to_string()]);
     }
@@ -97,7 +105,7 @@ fn pod_spec(model: &RewardModel, source: &PvcSource, settings: &Settings) -> Pod
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         containers: vec![container],
-        volumes: Some(vec![pod::model_volume(source)]),
+        volumes: Some(vec![pod::model_volume(mount)]),
         ..pod::base(&server.pod_template.unwrap_or_default())
     }
 }

@@ -1,7 +1,7 @@
-//! Builders of the objects that a `RewardModel` owns: pure, one kind a file.
+//! Builders of the objects that an owner has: pure, one kind a file.
 //!
-//! Invariant: a builder sets what the operator owns and leaves the rest to the API server's
-//! defaults. Pod templates are built for a new revision only; afterwards its record has them.
+//! It must not know when an object is wanted ([`crate::children`]). Invariants: a builder sets what the operator owns and leaves the rest to the API server's
+//! defaults; pod templates are built for a new revision only, afterwards its record has them.
 
 pub mod deployment;
 pub mod disruption_budget;
@@ -14,12 +14,10 @@ pub mod verify_job;
 use std::collections::BTreeMap;
 
 use crds::{RewardModel, labels};
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::identity::RevisionHash;
 use crate::observed::{Kind, ObjectKey};
@@ -29,31 +27,43 @@ pub const HTTP_PORT: i32 = 8000;
 /// Its name.
 pub const HTTP_PORT_NAME: &str = "http";
 
+/// How an object is written where it differs from what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// As a whole, at the version that was seen: what somebody added goes too.
+    Replace,
+    /// Labels, annotations and owners alone: the rest is written once.
+    Marks,
+}
+
 /// An object that is wanted.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the variants are Kubernetes kinds")]
-pub enum Desired {
-    ControllerRevision(Box<ControllerRevision>),
-    Deployment(Box<Deployment>),
-    Service(Box<Service>),
-    PodDisruptionBudget(Box<PodDisruptionBudget>),
-    Job(Box<Job>),
+pub struct Desired {
+    /// Its kind and name.
+    pub key: ObjectKey,
+    /// The object.
+    pub body: Value,
+    /// How it is written.
+    pub write: Write,
 }
 
 impl Desired {
-    /// Its kind and name.
-    pub fn key(&self) -> ObjectKey {
-        let (kind, metadata) = match self {
-            Self::ControllerRevision(object) => (Kind::ControllerRevision, &object.metadata),
-            Self::Deployment(object) => (Kind::Deployment, &object.metadata),
-            Self::Service(object) => (Kind::Service, &object.metadata),
-            Self::PodDisruptionBudget(object) => (Kind::PodDisruptionBudget, &object.metadata),
-            Self::Job(object) => (Kind::Job, &object.metadata),
-        };
-        ObjectKey {
-            kind,
-            name: metadata.name.clone().unwrap_or_default(),
-        }
+    /// The object `object` of the kind `kind`.
+    ///
+    /// # Errors
+    /// Only when it cannot be written as JSON.
+    pub fn new<K>(kind: Kind, object: &K, write: Write) -> Result<Self, serde_json::Error>
+    where
+        K: Resource + Serialize,
+    {
+        Ok(Self {
+            key: ObjectKey {
+                kind,
+                name: object.meta().name.clone().unwrap_or_default(),
+            },
+            body: serde_json::to_value(object)?,
+            write,
+        })
     }
 }
 
@@ -117,6 +127,11 @@ pub fn selector_of(model: &RewardModel, revision: &RevisionHash) -> BTreeMap<Str
     all
 }
 
+/// A model that is deleted in the foreground stays until its children are gone.
 fn owner(model: &RewardModel) -> Option<OwnerReference> {
-    model.controller_owner_ref(&())
+    let owner = model.controller_owner_ref(&())?;
+    Some(OwnerReference {
+        block_owner_deletion: Some(true),
+        ..owner
+    })
 }

@@ -1,16 +1,30 @@
-//! What is wrong with a spec, beyond what its schema and CEL rules refuse. They are checked again
-//! here, because the definition in the cluster may be older than this operator.
+//! What a spec means: its numbers, where its model is mounted from, and what is wrong with it beyond
+//! what its schema and CEL rules refuse. They are checked again here, because the definition in the
+//! cluster may be older than this operator.
 //!
-//! Invariant: a spec that passes can be built from; every sentence says what to do.
+//! Invariant: a spec that passes can be built from; what this version does not do is refused, never
+//! ignored; every sentence says what to do.
+
+mod unbuilt;
+
+use std::time::Duration;
 
 use crds::RewardModelSpec;
 use crds::conditions::StalledReason;
-use crds::v1alpha1::reward_model::model::PvcSource;
 use crds::v1alpha1::reward_model::rollout::Strategy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Failure;
 use crate::observed::Claim;
+
+/// A folder of a volume that a model is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The claim that is mounted, read-only.
+    pub claim: String,
+    /// The model's folder in it; empty for its root.
+    pub folder: String,
+}
 
 /// The numbers of a spec, with the defaults where one cannot be read: what serves already is kept
 /// at its size whatever else is wrong.
@@ -20,39 +34,38 @@ pub struct Scale {
     pub replicas: i32,
     /// Pods that have to serve for the model to count as available.
     pub min_available: i32,
-    /// Seconds without progress after which a rollout is given up.
-    pub progress_deadline_seconds: i32,
+    /// How long a rollout may make no progress.
+    pub progress_deadline: Duration,
     /// Superseded revisions that are kept.
     pub revision_history_limit: usize,
 }
 
 impl Scale {
-    /// The numbers of `spec`.
-    pub fn of(spec: &RewardModelSpec) -> Self {
+    /// The numbers of `spec`; `last` is the size that is meant where it has none.
+    pub fn of(spec: &RewardModelSpec, last: i32) -> Self {
         let rollout = spec.rollout.clone().unwrap_or_default();
-        let replicas = spec.replicas.unwrap_or(1).max(0);
-        let deadline = rollout
-            .progress_deadline
-            .to_std()
-            .map_or(900, |time| time.as_secs());
+        let replicas = spec.replicas.unwrap_or(last).max(0);
+        let deadline = rollout.progress_deadline.to_std();
         Self {
             replicas,
             min_available: scaled(&rollout.capacity.min_available, replicas)
                 .unwrap_or(replicas)
                 .min(replicas),
-            progress_deadline_seconds: i32::try_from(deadline).unwrap_or(i32::MAX).max(1),
+            progress_deadline: deadline
+                .unwrap_or(Duration::from_mins(15))
+                .max(Duration::from_secs(1)),
             revision_history_limit: usize::try_from(rollout.revision_history_limit).unwrap_or(0),
         }
     }
 }
 
-/// Checks `spec` and the claim that it names; answers the source to serve from.
+/// Checks `spec` and the claim that it names; answers where its model is mounted from.
 ///
 /// # Errors
 /// The first thing that is wrong, as the condition `Stalled` says it.
-pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<PvcSource, Failure> {
+pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
     let invalid = |message: String| Failure::new(StalledReason::InvalidSpec, message);
-    let source = source(spec).map_err(invalid)?;
+    let mount = mount(spec).map_err(invalid)?;
     let rollout = spec.rollout.clone().unwrap_or_default();
     if spec.replicas.is_some_and(|replicas| replicas < 0) {
         return Err(invalid("replicas must not be negative".to_owned()));
@@ -63,11 +76,12 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<PvcSource, Failure>
         .progress_deadline
         .to_std()
         .map_err(|error| invalid(format!("rollout.progressDeadline: {error}")))?;
-    check_claim(&source, claim, rollout.strategy)?;
-    Ok(source)
+    unbuilt::check(spec).map_err(invalid)?;
+    check_claim(&mount.claim, claim, rollout.strategy)?;
+    Ok(mount)
 }
 
-fn source(spec: &RewardModelSpec) -> Result<PvcSource, String> {
+fn mount(spec: &RewardModelSpec) -> Result<Mount, String> {
     let source = &spec.model.source;
     match (&source.pvc, &source.hugging_face, &source.object_store) {
         (Some(pvc), None, None) => {
@@ -80,7 +94,10 @@ fn source(spec: &RewardModelSpec) -> Result<PvcSource, String> {
             if spec.model.require_digest == Some(true) && spec.model.digest.is_none() {
                 return Err("model.requireDigest is true: set model.digest (`inference-server verify --model DIR` prints it)".to_owned());
             }
-            Ok(pvc.clone())
+            Ok(Mount {
+                claim: pvc.claim_name.clone(),
+                folder: path.trim_matches('/').to_owned(),
+            })
         }
         (None, Some(_), None) | (None, None, Some(_)) => Err(
             "this version of the operator serves models from a claim only: copy the model's files to a PersistentVolumeClaim and name it in model.source.pvc".to_owned(),
@@ -92,8 +109,7 @@ fn source(spec: &RewardModelSpec) -> Result<PvcSource, String> {
     }
 }
 
-fn check_claim(source: &PvcSource, claim: Claim, strategy: Strategy) -> Result<(), Failure> {
-    let name = &source.claim_name;
+fn check_claim(name: &str, claim: Claim, strategy: Strategy) -> Result<(), Failure> {
     match claim {
         Claim::Missing => Err(Failure::new(
             StalledReason::VolumeUnavailable,
@@ -115,7 +131,7 @@ fn check_claim(source: &PvcSource, claim: Claim, strategy: Strategy) -> Result<(
                 "PersistentVolumeClaim {name:?} is ReadWriteOncePod, so a new revision cannot start beside the old one: use ReadOnlyMany or ReadWriteMany, or set rollout.strategy: Recreate"
             ),
         )),
-        Claim::Present { .. } | Claim::NotNeeded => Ok(()),
+        Claim::Present { .. } | Claim::NotNeeded | Claim::NotAsked => Ok(()),
     }
 }
 
@@ -182,7 +198,7 @@ mod tests {
     #[test]
     fn percentages_are_rounded_up() {
         let good = spec(json!({"pvc": {"claimName": "a"}}), json!({}));
-        assert_eq!(Scale::of(&good).min_available, 2);
+        assert_eq!(Scale::of(&good, 1).min_available, 2);
     }
 
     #[test]

@@ -1,12 +1,10 @@
-//! What the shell has seen: owned snapshots, as they came from the API server.
+//! What the shell has seen: snapshots, as they came from the API server, and what a plan may ask it
+//! to look up.
 //!
-//! Owns the reading of single objects (a pod's end, a Deployment's health). It must not decide.
-//! Invariant: nothing here fails on an object that misses fields.
+//! It must not say what any of it means; [`crate::reading`] does.
 
-pub mod endpoints;
-pub mod health;
-pub mod record;
-pub mod report;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::RewardModel;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -15,6 +13,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::PartialObjectMeta;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::Failure;
 use crate::identity::RevisionHash;
@@ -26,6 +28,9 @@ pub struct Observed {
     pub model: RewardModel,
     /// The objects that it owns.
     pub children: Children,
+    /// The contents of records that were read, as JSON. They are written once, so that one that was
+    /// read stays true.
+    pub contents: BTreeMap<RevisionHash, Arc<str>>,
     /// The claim that its source names.
     pub claim: Claim,
     /// Objects of a needed name that are not ours.
@@ -36,17 +41,29 @@ pub struct Observed {
     pub settings: Settings,
 }
 
-/// The objects that one `RewardModel` owns.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Something that a plan cannot do without, and that is not watched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// The claim that the source names.
+    Claim,
+    /// The content of a revision's record.
+    Content(RevisionHash),
+}
+
+/// A ControllerRevision without its content.
+pub type RecordObject = PartialObjectMeta<ControllerRevision>;
+
+/// The objects that one owner has.
+#[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the fields are the plural of their types")]
 pub struct Children {
-    pub revisions: Vec<ControllerRevision>,
-    pub deployments: Vec<Deployment>,
-    pub services: Vec<Service>,
-    pub budgets: Vec<PodDisruptionBudget>,
-    pub jobs: Vec<Job>,
-    pub pods: Vec<Pod>,
-    pub slices: Vec<EndpointSlice>,
+    pub records: Vec<Arc<RecordObject>>,
+    pub deployments: Vec<Arc<Deployment>>,
+    pub services: Vec<Arc<Service>>,
+    pub budgets: Vec<Arc<PodDisruptionBudget>>,
+    pub jobs: Vec<Arc<Job>>,
+    pub pods: Vec<Arc<Pod>>,
+    pub slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl Children {
@@ -54,17 +71,44 @@ impl Children {
     pub fn deployment(&self, hash: &RevisionHash) -> Option<&Deployment> {
         self.deployments
             .iter()
+            .map(Arc::as_ref)
             .find(|object| revision_of(&object.metadata).as_ref() == Some(hash))
     }
 
     /// The pods that score with a revision.
-    pub fn pods_of<'a>(&'a self, hash: &'a RevisionHash) -> impl Iterator<Item = &'a Pod> {
+    pub fn pods_of<'a>(&'a self, hash: &'a RevisionHash) -> impl Iterator<Item = &'a Arc<Pod>> {
         self.pods.iter().filter(move |pod| {
             revision_of(&pod.metadata).as_ref() == Some(hash)
                 && label(&pod.metadata, crds::labels::COMPONENT)
                     == Some(crds::labels::component::SERVER)
         })
     }
+
+    /// The object of that kind and name, as JSON.
+    ///
+    /// # Errors
+    /// Only when it cannot be written as JSON.
+    pub fn live(&self, key: &ObjectKey) -> Result<Option<Value>, serde_json::Error> {
+        match key.kind {
+            Kind::ControllerRevision => found(&self.records, &key.name),
+            Kind::Deployment => found(&self.deployments, &key.name),
+            Kind::Service => found(&self.services, &key.name),
+            Kind::PodDisruptionBudget => found(&self.budgets, &key.name),
+            Kind::Job => found(&self.jobs, &key.name),
+        }
+    }
+}
+
+fn found<K>(list: &[Arc<K>], name: &str) -> Result<Option<Value>, serde_json::Error>
+where
+    K: Resource + Serialize,
+{
+    let object = list
+        .iter()
+        .find(|object| object.meta().name.as_deref() == Some(name));
+    object
+        .map(|object| serde_json::to_value(object.as_ref()))
+        .transpose()
 }
 
 /// The claim that the source names.
@@ -72,6 +116,8 @@ impl Children {
 pub enum Claim {
     /// The source needs none.
     NotNeeded,
+    /// Nobody has looked yet.
+    NotAsked,
     /// There is none of that name.
     Missing,
     /// It is there.

@@ -22,6 +22,7 @@ pub fn endpoint(model: &RewardModel, stable: Option<&RevisionHash>) -> Service {
     Service {
         metadata: metadata(model, name, labels::component::ENDPOINT, None),
         spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
             selector: Some(selector),
             ports: Some(vec![port()]),
             ..ServiceSpec::default()
@@ -36,6 +37,7 @@ pub fn of_revision(model: &RewardModel, revision: &RevisionHash) -> Service {
     Service {
         metadata: metadata(model, name, labels::component::SERVER, Some(revision)),
         spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
             cluster_ip: Some("None".to_owned()),
             selector: Some(selector_of(model, revision)),
             ports: Some(vec![port()]),

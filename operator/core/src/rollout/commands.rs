@@ -41,6 +41,8 @@ pub enum Command {
     None,
     /// Try again what failed.
     Retry(Acknowledgement),
+    /// Give the rollout up.
+    Abort(Acknowledgement),
     /// It asks for what this version does not do, or cannot be read.
     Refused(Acknowledgement),
 }
@@ -71,9 +73,9 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         .map(|(_, verb)| *verb);
     let refusal = match verb {
         Some(Verb::Retry) => return Command::Retry(acknowledgement),
+        Some(Verb::Abort) => return Command::Abort(acknowledgement),
         Some(
             Verb::Promote
-            | Verb::Abort
             | Verb::Rollback
             | Verb::Pause
             | Verb::Resume
