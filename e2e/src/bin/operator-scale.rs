@@ -40,7 +40,10 @@ async fn main() -> anyhow::Result<()> {
             anyhow::bail!("the stand-in has ended");
         }
     };
-    #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "the figures are what this program is for"
+    )]
     {
         println!("{}", serde_json::to_string(&figures)?);
     }

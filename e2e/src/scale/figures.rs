@@ -68,7 +68,11 @@ pub async fn measure(
         .try_collect::<Vec<()>>()
         .await?;
     while ready(&api).await? < models {
-        ensure!(began.elapsed() < patience, "{} of {models} are Ready", ready(&api).await?);
+        ensure!(
+            began.elapsed() < patience,
+            "{} of {models} are Ready",
+            ready(&api).await?
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let settled = (began.elapsed(), cpu_seconds(pid)?);
@@ -98,14 +102,18 @@ async fn ready(api: &Api<DynamicObject>) -> anyhow::Result<usize> {
         let conditions = object.data.pointer("/status/conditions");
         conditions
             .and_then(|conditions| conditions.as_array())
-            .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            .is_some_and(|all| {
+                all.iter()
+                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
+            })
     };
     Ok(all.items.iter().filter(is_ready).count())
 }
 
 /// CPU seconds that a process has used, in and for it (`/proc/PID/stat`, in ticks of 10 ms).
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the operator is gone")?;
+    let stat =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the operator is gone")?;
     let fields = stat.rsplit_once(')').context("stat")?.1;
     let ticks = |at: usize| -> anyhow::Result<f64> {
         Ok(fields.split_whitespace().nth(at).context("stat")?.parse()?)

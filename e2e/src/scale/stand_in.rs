@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use anyhow::Context;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
@@ -24,7 +24,9 @@ const AT_ONCE: usize = 16;
 /// When the API server refuses what a controller writes.
 pub async fn run(client: Client) -> anyhow::Result<()> {
     tokio::try_join!(
-        each::<Deployment, _>(&client, |client, object| Box::pin(deployment(client, object))),
+        each::<Deployment, _>(&client, |client, object| Box::pin(deployment(
+            client, object
+        ))),
         each::<Job, _>(&client, |client, object| Box::pin(job(client, object))),
         each::<Service, _>(&client, |client, object| Box::pin(service(client, object))),
     )?;
@@ -72,11 +74,20 @@ async fn deployment(client: Client, object: Deployment) -> anyhow::Result<()> {
     let patch = Patch::Merge(&followed);
     api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
         .await?;
-    slices(&client, &object.namespace().unwrap_or_default(), object.labels().get("betterai.dev/model")).await
+    slices(
+        &client,
+        &object.namespace().unwrap_or_default(),
+        object.labels().get("betterai.dev/model"),
+    )
+    .await
 }
 
 async fn job(client: Client, object: Job) -> anyhow::Result<()> {
-    if object.status.as_ref().is_some_and(|status| status.conditions.is_some()) {
+    if object
+        .status
+        .as_ref()
+        .is_some_and(|status| status.conditions.is_some())
+    {
         return Ok(());
     }
     let spec = object.spec.clone().context("a Job without spec")?;
@@ -89,7 +100,9 @@ async fn job(client: Client, object: Job) -> anyhow::Result<()> {
     let name = format!("{}-0", object.name_any());
     let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": object.name_any(), "uid": object.uid()}]);
     make_pod(&client, &object, &name, &spec.template, owner, ended).await?;
-    let now = k8s_openapi::jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = k8s_openapi::jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
     let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now});
     let done = json!({"status": {
         "startTime": now, "completionTime": now, "succeeded": 1, "terminating": 0, "ready": 0,
@@ -121,10 +134,18 @@ async fn slices(client: &Client, namespace: &str, model: Option<&String>) -> any
     let Some(service) = services.get_opt(model).await? else {
         return Ok(());
     };
-    let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
-    let pairs: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let selector = service
+        .spec
+        .and_then(|spec| spec.selector)
+        .unwrap_or_default();
+    let pairs: Vec<String> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let found = pods.list(&ListParams::default().labels(&pairs.join(","))).await?;
+    let found = pods
+        .list(&ListParams::default().labels(&pairs.join(",")))
+        .await?;
     let endpoints: Vec<Value> = found
         .items
         .iter()

@@ -36,7 +36,7 @@ pub struct Gate {
     /// What is done while there is no data; Wait when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_no_data: Option<OnNoData>,
-    /// What a failure after promotion does; RollBack when absent.
+    /// What a failure after promotion does; `RollBack` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_promotion: Option<AfterPromotion>,
     /// Reports, and decides nothing.

@@ -37,7 +37,7 @@ pub enum Write {
 }
 
 /// An object that is wanted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// Its kind and name.
     pub key: ObjectKey,

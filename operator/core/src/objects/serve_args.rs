@@ -2,11 +2,11 @@
 //!
 //! Invariant: a flag that the spec's own args have is left to them.
 
+use super::HTTP_PORT;
+use super::pod::Frozen;
 use crds::RewardModelSpec;
 use crds::v1alpha1::reward_model::model::{Activation, Truncation};
 use crds::v1alpha1::reward_model::server::{Dtype, Server};
-use super::HTTP_PORT;
-use super::pod::Frozen;
 
 /// Flags of `inference-server serve` for the model in `folder`. A pod that asks for a GPU never falls
 /// back to the CPU, unless its own args say so.

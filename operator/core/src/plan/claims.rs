@@ -651,9 +651,10 @@ fn what_somebody_adds_is_repaired_once_where_it_matters() {
         let before = world.observed.children.live(&key).unwrap().unwrap();
         world.meddle(&key, |body| {
             let (parent, name) = at.rsplit_once('/').unwrap();
-            match body.pointer_mut(parent).unwrap() {
-                Value::Array(list) => list.push(added),
-                parent => parent[name] = added,
+            let parent = body.pointer_mut(parent).unwrap();
+            match parent.as_array_mut() {
+                Some(list) => list.push(added),
+                None => parent[name] = added,
             }
         });
         world.settle();
@@ -689,13 +690,19 @@ fn the_date_that_templates_see_is_that_of_the_revision_s_birth_for_ever() {
     let mut world = settled();
     let key = key(&world, Kind::Deployment);
     let before = world.observed.children.live(&key).unwrap().unwrap();
-    let args = before.pointer("/spec/template/spec/containers/0/args").unwrap().to_string();
+    let args = before
+        .pointer("/spec/template/spec/containers/0/args")
+        .unwrap()
+        .to_string();
     assert!(args.contains("\"--special-date\",\"1970-01-01\""), "{args}");
     world.second += 86_400 * 40;
     world.respec(|model| model.spec.replicas = Some(3));
     world.settle();
     let after = world.observed.children.live(&key).unwrap().unwrap();
-    assert_eq!(after.pointer("/spec/template"), before.pointer("/spec/template"));
+    assert_eq!(
+        after.pointer("/spec/template"),
+        before.pointer("/spec/template")
+    );
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Transition {
         rollout.stage = Stage::Switch;
         rollout.progressed_at = Some(now);
     });
-    next.fleet.previous = state.fleet.stable.clone();
+    next.fleet.previous.clone_from(&state.fleet.stable);
     next.fleet.stable = Some(revision.clone());
     next.fleet.failed.retain(|hash| hash != revision);
     Transition::ending(next, Ending::Promoted(revision.clone()))
@@ -226,7 +226,7 @@ fn swap(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transitio
         ..state.clone()
     };
     next.fleet.stable = Some(previous.clone());
-    next.fleet.previous = state.fleet.stable.clone();
+    next.fleet.previous.clone_from(&state.fleet.stable);
     Some(Transition::ending(next, Ending::Promoted(previous.clone())))
 }
 

@@ -28,7 +28,7 @@ fn wanting(target: u8) -> Signals {
         canary: Health::Absent,
         previous: Health::Absent,
         only_stable_serves: false,
-        patience: Duration::from_secs(900),
+        patience: Duration::from_mins(15),
     }
 }
 
@@ -55,15 +55,15 @@ fn steady(stable: u8) -> State {
 }
 
 fn rolling(stable: u8, previous: Option<u8>, revision: u8, stage: Stage) -> State {
-    let mut state = steady(stable);
-    state.fleet.previous = previous.map(hash);
-    state.rollout = Some(Rollout {
+    let mut rolling = steady(stable);
+    rolling.fleet.previous = previous.map(hash);
+    rolling.rollout = Some(Rollout {
         revision: hash(revision),
         started_at: at(0),
         progressed_at: None,
         stage,
     });
-    state
+    rolling
 }
 
 fn loading() -> State {
@@ -168,7 +168,7 @@ fn the_deadline_begins_with_the_work_and_anew_with_each_step_forward() {
         at(1_000),
     );
     assert_eq!(begun.ending, None);
-    assert_eq!(begun.wake_after, Some(Duration::from_secs(900)));
+    assert_eq!(begun.wake_after, Some(Duration::from_mins(15)));
     let forward = Signals {
         canary: starting(Some(at(1_500))),
         ..wanting(2)

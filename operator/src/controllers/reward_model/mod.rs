@@ -108,7 +108,7 @@ pub(super) async fn run(
 
 async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Action, Error> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(PATIENCE, follow(&trigger, &context)).await {
+    let outcome = match tokio::time::timeout(PATIENCE, Box::pin(follow(&trigger, &context))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Error::Slow),
     };
@@ -133,7 +133,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     let mut observed = context.observe(model, &owner).await?;
     let mut wanted = answered(&mut observed, context).await?;
     if wanted.is_decisive(observed.model.status.as_ref()) {
-        observed.children = children_now(&context.client, &owner).await?;
+        observed.children = Box::pin(children_now(&context.client, &owner)).await?;
         wanted = answered(&mut observed, context).await?;
     }
     let version = context

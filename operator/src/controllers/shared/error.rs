@@ -66,10 +66,13 @@ impl Error {
     /// What the API server said, if it was the one that refused.
     fn status(&self) -> Option<&Status> {
         match self {
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status),
-                _ => None,
-            },
+            Self::Api { source, .. } => {
+                if let kube::Error::Api(status) = source.as_ref() {
+                    Some(status)
+                } else {
+                    None
+                }
+            }
             Self::Leftover(_)
             | Self::Unseen(_)
             | Self::Unreadable(_)
