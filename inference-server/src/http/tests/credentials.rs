@@ -1,6 +1,6 @@
 //! Credentials: what is let in, and the attacks that are not.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::AsDer;
@@ -59,6 +59,7 @@ fn settings(algorithm: Algorithm) -> JwtSettings {
         algorithms: vec![algorithm],
         issuer: Some("issuer".to_owned()),
         audience: Some("rewards".to_owned()),
+        leeway: Duration::from_secs(10),
     }
 }
 

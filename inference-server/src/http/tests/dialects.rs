@@ -21,7 +21,7 @@ async fn good(router: &Router, path: &str, body: Value) -> Value {
 
 fn two_labels() -> Router {
     router(Arc::new(app_of(served(
-        Fake::default(),
+        labelled(&["bad", "good"], None),
         &["bad", "good"],
         None,
     ))))
@@ -197,10 +197,10 @@ async fn openrlhf_gets_raw_rewards_for_a_list_of_any_length() {
 
 #[tokio::test]
 async fn openrlhf_texts_get_special_tokens_from_encoders_only() {
-    for (kind, expected) in [(Kind::Encoder, true), (Kind::Decoder, false)] {
+    for (backbone, expected) in [(Backbone::Encoder, true), (Backbone::Decoder, false)] {
         let fake = Fake::default();
         let mut served = served(fake.clone(), &["LABEL_0"], None);
-        served.model.kind = kind;
+        Arc::make_mut(&mut served.model.about).backbone = backbone;
         let router = router(Arc::new(app_of(served)));
         good(&router, "/get_reward", json!({"query": "1"})).await;
         assert_eq!(fake.asked()[0].1.add_special_tokens, Some(expected));

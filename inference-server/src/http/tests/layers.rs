@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::edge::{Filter, Limiter, Peer, Proxies};
+use super::edge::{Budget, Filter, Limiter, Peer, Proxies};
 use super::*;
 
 fn with_edge(edge: Edge) -> Router {
@@ -79,13 +79,196 @@ async fn what_is_not_compressed_as_it_says_is_refused() {
     let mut cut = gzip(&plain);
     cut.truncate(cut.len() / 2);
     assert_eq!(ask(&router, encoded("gzip", cut)).await.0, 400);
-    for encoding in ["compress", "gzip, gzip", "", "x"] {
+    for encoding in ["compress", "x-compress", "", "x"] {
         assert_eq!(
             ask(&router, encoded(encoding, plain.clone())).await.0,
             415,
             "{encoding}"
         );
     }
+}
+
+#[tokio::test]
+async fn codings_are_undone_in_whatever_case_and_order_and_number() {
+    let (router, _) = fake();
+    let plain = br#"{"text":"1"}"#;
+    let zstd = |bytes: &[u8]| zstd::stream::encode_all(bytes, 1).unwrap();
+    let members = [gzip(&plain[..4]), gzip(&plain[4..])].concat();
+    for (coding, body) in [
+        ("GZIP", gzip(plain)),
+        ("x-gzip", gzip(plain)),
+        ("gzip", members),
+        ("gzip, gzip", gzip(&gzip(plain))),
+        ("gzip, identity, ZStd", zstd(&gzip(plain))),
+    ] {
+        let (status, answer) = ask(&router, encoded(coding, body)).await;
+        assert_eq!(status, 200, "{coding}: {answer}");
+    }
+    // What gzip undoes first is undone in the wrong order.
+    let wrong = encoded("zstd, gzip", zstd(&gzip(plain)));
+    assert_eq!(ask(&router, wrong).await.0, 400);
+    let tail = [gzip(plain), b"garbage".to_vec()].concat();
+    assert_eq!(ask(&router, encoded("gzip", tail)).await.0, 400);
+    let refused = router.clone().oneshot(encoded("compress", plain.to_vec()));
+    let refused = refused.await.unwrap();
+    assert_eq!(
+        refused.headers()["accept-encoding"],
+        "gzip, deflate, br, zstd, identity"
+    );
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_many_together_are_told_to_come_again() {
+    let router = with_edge(Edge {
+        bodies: Budget::new(40_000),
+        ..Edge::default()
+    });
+    let slow = || Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let asked = router.clone().oneshot(post("/predict", slow()));
+        let mut asked = Box::pin(asked);
+        assert!(futures::future::poll_immediate(&mut asked).await.is_none());
+        waiting.push(asked);
+    }
+    let good = || post("/predict", r#"{"text":"1"}"#);
+    let response = router.clone().oneshot(good()).await.unwrap();
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key("retry-after"));
+    drop(waiting);
+    assert_eq!(ask(&router, good()).await.0, 200);
+    let large = post(
+        "/predict",
+        format!(r#"{{"text":"{}"}}"#, " ".repeat(15_000)),
+    );
+    assert_ne!(ask(&router, large).await.0, 429);
+}
+
+#[tokio::test]
+async fn the_form_that_curl_sends_is_json_where_texts_are_scored() {
+    let (router, _) = fake();
+    let form = |path: &str, body: &str| {
+        Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body.to_owned()))
+            .unwrap()
+    };
+    for (path, body) in [
+        ("/predict", r#"{"text":"1"}"#),
+        ("/predict", r#"{"inputs":"1"}"#),
+        ("/predict/batch", r#"{"texts":["1"]}"#),
+        ("/evaluate", r#"{"pairs":[{"chosen":"1","rejected":"0"}]}"#),
+        ("/get_reward", r#"{"query":["1"]}"#),
+        ("/classify", r#"{"input":"1"}"#),
+        ("/classify", r#"{"text":"1"}"#),
+        ("/score", r#"{"text_1":"0","text_2":"1"}"#),
+        ("/v1/score", r#"{"text_1":"0","text_2":"1"}"#),
+        ("/rerank", r#"{"query":"0","texts":["1"]}"#),
+        ("/rerank", r#"{"query":"0","documents":["1"]}"#),
+        ("/v1/rerank", r#"{"query":"0","documents":["1"]}"#),
+        ("/v2/rerank", r#"{"query":"0","documents":["1"]}"#),
+        ("/v1/embeddings", r#"{"input":"1"}"#),
+        ("/tokenize", r#"{"inputs":"1"}"#),
+    ] {
+        let response = router.clone().oneshot(form(path, body)).await.unwrap();
+        assert_eq!(response.status(), 200, "{path} {body}");
+        let real = router.clone().oneshot(form(path, "text=1&input=1"));
+        assert_eq!(real.await.unwrap().status(), 415, "{path}");
+    }
+    let other = Request::post("/predict").header("content-type", "multipart/form-data");
+    let other = other.body(r#"{"text":"1"}"#.into()).unwrap();
+    assert_eq!(ask(&router, other).await.0, 415);
+    let curl = include_str!("../../../tests/cases/readme-curl-415/body.json");
+    let own = real();
+    assert_eq!(ask(&own, form("/predict", curl)).await.0, 200);
+}
+
+#[tokio::test]
+async fn browsers_may_send_all_that_is_read_and_see_all_that_is_answered() {
+    let router = with_edge(Edge {
+        origins: vec!["https://a.example".parse().unwrap()],
+        ..Edge::default()
+    });
+    for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
+        let request = Request::options("/predict")
+            .header("origin", "https://a.example")
+            .header("access-control-request-method", method)
+            .header(
+                "access-control-request-headers",
+                "content-encoding,x-betterai-revision",
+            )
+            .body(Body::empty())
+            .unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let allowed = |name: &str| {
+            let value = response.headers()[name]
+                .to_str()
+                .unwrap()
+                .to_ascii_lowercase();
+            value
+                .split(',')
+                .map(|one| one.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let methods = allowed("access-control-allow-methods");
+        assert!(
+            methods.contains(&method.to_ascii_lowercase()),
+            "{methods:?}"
+        );
+        let headers = allowed("access-control-allow-headers");
+        for name in [
+            "authorization",
+            "content-encoding",
+            "content-type",
+            "traceparent",
+            "tracestate",
+            "x-api-key",
+            "x-betterai-revision",
+            "x-request-id",
+        ] {
+            assert!(headers.iter().any(|one| one == name), "{name}: {headers:?}");
+        }
+    }
+    let safe = [
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "vary",
+        "content-length",
+        "content-type",
+        "content-security-policy",
+        "connection",
+    ];
+    let from = |mut request: Request<Body>| {
+        let origin = "https://a.example".parse().unwrap();
+        request.headers_mut().insert("origin", origin);
+        request
+    };
+    for request in [
+        post("/predict", r#"{"text":"1"}"#),
+        post("/predict", "{"),
+        encoded("compress", Vec::new()),
+        get("/predict"),
+        get("/docs"),
+        get("/metrics"),
+    ] {
+        let response = router.clone().oneshot(from(request)).await.unwrap();
+        let exposed = &response.headers()["access-control-expose-headers"];
+        let exposed = exposed.to_str().unwrap();
+        for name in response.headers().keys() {
+            let seen = safe.contains(&name.as_str()) || exposed.split(',').any(|one| one == name);
+            assert!(seen, "{name} is not exposed: {exposed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_is_in_no_table_is_for_nobody() {
+    let stray = Router::new().route("/stray", axum::routing::get(async || "secret"));
+    let edge = Arc::new(Edge::default());
+    let router = super::edge::guarded(stray, &edge);
+    let response = router.oneshot(get("/stray")).await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert_ne!(bytes_of(response).await, b"secret");
 }
 
 #[tokio::test]

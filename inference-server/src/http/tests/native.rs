@@ -59,7 +59,7 @@ async fn a_score_is_the_same_bits_through_json_alone_in_a_batch_and_beside_other
 
 #[tokio::test]
 async fn each_bad_request_has_its_status_and_says_what_to_do() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
     let cases: Vec<(&str, String, u16, &str)> = vec![
         ("/predict", "{".into(), 400, "not JSON"),
@@ -132,7 +132,7 @@ async fn each_bad_request_has_its_status_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_wrong_method_or_content_type_is_refused() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let response = router.clone().oneshot(get("/predict")).await.unwrap();
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["allow"], "POST");
@@ -145,7 +145,7 @@ async fn a_wrong_method_or_content_type_is_refused() {
 
 #[tokio::test]
 async fn a_body_without_a_length_is_cut_off_at_the_limit() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let chunks = (0..100).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1_000]));
     let body = Body::from_stream(tokio_stream(chunks));
     assert_eq!(ask(&router, post("/predict", body)).await.0, 413);
@@ -163,8 +163,7 @@ async fn a_scoring_error_has_its_status() {
         (ScoreError::Overloaded, 429, true),
         (ScoreError::Late, 504, true),
         (ScoreError::NotReady, 503, true),
-        (ScoreError::NotFinite, 500, false),
-        (ScoreError::Engine, 500, false),
+        (ScoreError::Engine { index: None }, 500, false),
     ] {
         let router = app(Failing(error), None).0;
         let response = router
@@ -186,7 +185,7 @@ async fn where_too_many_wait_a_request_is_told_so_before_its_json_is_read() {
         let large = post(path, "x".repeat(20_001));
         assert_eq!(ask(&router, large).await.0, 413, "{path}");
     }
-    let open = app(Failing(ScoreError::Engine), None).0;
+    let open = app(Failing(ScoreError::Engine { index: None }), None).0;
     assert_eq!(ask(&open, post("/predict", "{")).await.0, 400);
     assert_eq!(ask(&router, get("/model/info")).await.0, 200);
 }
@@ -210,7 +209,7 @@ async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
 
 #[tokio::test]
 async fn a_server_that_leaves_is_alive_not_ready_and_asks_connections_to_close() {
-    let (router, lifecycle) = app(Failing(ScoreError::Engine), None);
+    let (router, lifecycle) = app(Failing(ScoreError::Engine { index: None }), None);
     assert_eq!(ask(&router, get("/health/ready")).await.0, 200);
     lifecycle.leave();
     assert_eq!(ask(&router, get("/health/ready")).await.0, 503);
@@ -224,7 +223,7 @@ async fn without_calibration_there_is_no_confidence() {
     let (_, info) = ask(&real(), get("/model/info")).await;
     assert_eq!(info["calibrated"], true);
     assert_eq!(info["calibration"]["scale"], 1.0);
-    let (router, _) = app(Failing(ScoreError::Engine), None);
+    let (router, _) = app(Failing(ScoreError::Engine { index: None }), None);
     let (_, info) = ask(&router, get("/model/info")).await;
     assert_eq!(info["calibrated"], false);
 }
@@ -253,7 +252,11 @@ async fn the_metrics_have_the_names_of_the_contract() {
 
 #[tokio::test]
 async fn several_labels_are_named_and_the_chosen_one_is_the_score() {
-    let mut app = app_of(served(Fake::default(), &["help", "harm"], None));
+    let mut app = app_of(served(
+        labelled(&["help", "harm"], None),
+        &["help", "harm"],
+        None,
+    ));
     app.settings.label = 1;
     let router = router(Arc::new(app));
     let (_, answer) = say(&router, "/predict", json!({"text": "1 -2"})).await;
