@@ -159,7 +159,14 @@ mod tests {
     }
 
     fn later() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+        Instant::now() + Duration::from_mins(1)
+    }
+
+    #[test]
+    fn where_no_thread_can_be_had_the_request_is_told_to_come_again() {
+        // Outside of a runtime there is none either.
+        let refused = blocking(|| ()).map(|_| ());
+        assert_eq!(refused, Err(ScoreError::NotReady));
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ impl Deadline {
 
 /// A clock does not reach as far as the longest duration.
 fn later(now: Instant, time: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    const FAR: Duration = Duration::from_hours(365 * 24);
     now.checked_add(time).unwrap_or(now + FAR)
 }
 

@@ -157,10 +157,22 @@ impl FolderLoader {
     fn folder(&self, path: &str) -> Result<PathBuf, Problem> {
         let folder = self.root.join(path).canonicalize().ok();
         folder
-            .filter(|folder| folder.starts_with(&self.root) && folder.is_dir())
+            .filter(|folder| folder.starts_with(&self.root) && self.holds(folder))
             .ok_or_else(|| {
                 Problem::unprocessable("model_path: there is no such folder under --models-root")
             })
+    }
+
+    /// Whether it is a folder, none of whose files is a link to outside the root.
+    fn holds(&self, folder: &Path) -> bool {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return false;
+        };
+        entries.flatten().all(|entry| {
+            let place = entry.path().canonicalize();
+            // A link to nowhere is nobody's file; where it is one of the model's, loading says so.
+            place.map_or(true, |place| place.starts_with(&self.root))
+        })
     }
 }
 
@@ -229,7 +241,15 @@ mod tests {
             std::fs::create_dir_all(folder.path().join(inside)).unwrap();
         }
         std::fs::write(root.join("file"), "").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
+        let link = |to: &str, from: &str| {
+            std::os::unix::fs::symlink(folder.path().join(to), root.join(from)).unwrap();
+        };
+        link("secret", "link");
+        std::fs::create_dir(root.join("sly")).unwrap();
+        std::fs::write(folder.path().join("secret/config.json"), "{}").unwrap();
+        link("secret/config.json", "sly/config.json");
+        std::fs::write(root.join("a/config.json"), "{}").unwrap();
+        link("models/a/config.json", "b/config.json");
         let loader = FolderLoader {
             root: root.canonicalize().unwrap(),
             common: Common {
@@ -247,6 +267,7 @@ mod tests {
         };
         for path in [
             "a",
+            "b",
             "b/c",
             "./a",
             "b/../a",
@@ -259,6 +280,7 @@ mod tests {
             "..",
             "../secret",
             "link",
+            "sly",
             "/etc",
             "missing",
             "file",

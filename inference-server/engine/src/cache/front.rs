@@ -183,3 +183,125 @@ async fn fly(
     }
     store.put(entries).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+
+    use inference_models::engine::EngineError;
+    use inference_models::{Engine, Logits, Packed};
+
+    use super::*;
+    use crate::Observer;
+    use crate::cache::CacheSettings;
+    use crate::room::Room;
+
+    /// Computes when it is open, and fails at some tokens.
+    #[derive(Debug, Default)]
+    struct Gate {
+        calls: AtomicUsize,
+        open: Mutex<bool>,
+        opened: Condvar,
+    }
+
+    #[derive(Debug)]
+    struct Gated(Arc<Gate>);
+
+    const FAILS: u32 = 13;
+
+    impl Engine for Gated {
+        fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
+            let open = self.0.open.lock().unwrap();
+            let _open = self.0.opened.wait_while(open, |open| !*open).unwrap();
+            self.0.calls.fetch_add(1, Ordering::Relaxed);
+            let row = |(ids, _): (&[u32], &[u32])| {
+                assert_ne!(ids[0], FAILS, "cannot be computed");
+                vec![f32::from(u16::try_from(ids[0]).unwrap())]
+            };
+            Ok(batch.sequences().map(row).collect())
+        }
+
+        fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
+            Ok(Arc::new(Self(self.0.clone())))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn batch(&self, _: usize, _: usize, _: Duration) {}
+        fn left(&self) {}
+    }
+
+    fn front() -> (Arc<Front>, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        let engine: Arc<dyn Engine> = Arc::new(Gated(gate.clone()));
+        let observer: Arc<dyn Observer> = Arc::new(Nobody);
+        let lanes = Lanes::start(&engine, 10, 1_000, &Room::new(10), &observer).unwrap();
+        let settings = CacheSettings {
+            ttl: Duration::from_mins(1),
+            max_entries: 10,
+            redis_url: None,
+        };
+        let store = Arc::new(Store::new(&settings).unwrap());
+        let scope = Scope::new("v", "d", "f32", "cpu");
+        (Arc::new(Front::new(Arc::new(lanes), store, scope)), gate)
+    }
+
+    fn open(gate: &Gate) {
+        *gate.open.lock().unwrap() = true;
+        gate.opened.notify_all();
+    }
+
+    fn sequences(ids: &[u32]) -> Vec<Encoded> {
+        let sequence = |&id: &u32| Encoded {
+            ids: vec![id; 3],
+            type_ids: vec![0; 3],
+            truncated: false,
+        };
+        ids.iter().map(sequence).collect()
+    }
+
+    fn within(time: Duration) -> Deadline {
+        Deadline::At(Instant::now() + time)
+    }
+
+    #[tokio::test]
+    async fn who_followed_a_request_that_was_too_late_shares_one_more_try() {
+        let (front, gate) = front();
+        let soon = within(Duration::from_millis(30));
+        let later = within(Duration::from_secs(30));
+        let mut leader = Box::pin(front.compute(sequences(&[7]), soon));
+        let first = futures::future::poll_immediate(&mut leader).await;
+        assert!(first.is_none());
+        let followers: Vec<_> = (0..20)
+            .map(|_| {
+                let front = front.clone();
+                tokio::spawn(async move { front.compute(sequences(&[7]), later).await })
+            })
+            .collect();
+        assert_eq!(leader.await.unwrap_err(), ScoreError::Late);
+        open(&gate);
+        for follower in followers {
+            assert_eq!(follower.await.unwrap().unwrap().0.logits, [[7.0]]);
+        }
+        let calls = gate.calls.load(Ordering::Relaxed);
+        assert!(calls <= 2, "{calls} computations of one sequence");
+    }
+
+    #[tokio::test]
+    async fn a_sequence_that_fails_is_named_by_its_place_and_fails_no_other_request() {
+        let (front, gate) = front();
+        open(&gate);
+        let later = within(Duration::from_secs(30));
+        let known = front.compute(sequences(&[1]), later).await.unwrap();
+        assert_eq!(known.1, 0);
+        let (bad, good) = (sequences(&[1, 2, FAILS]), sequences(&[2, 3]));
+        let (bad, good) = tokio::join!(front.compute(bad, later), front.compute(good, later));
+        let index = Some(2);
+        assert_eq!(bad.unwrap_err(), ScoreError::Engine { index });
+        assert_eq!(good.unwrap().0.logits, [[2.0], [3.0]]);
+    }
+}

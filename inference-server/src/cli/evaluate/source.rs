@@ -77,10 +77,15 @@ fn local(model: &Model, label: usize, inputs: &[Input], first: usize) -> anyhow:
         let encoded = model
             .tokenizer
             .encode(&text_input(input.clone()), EncodeOptions::default())
-            .with_context(|| format!("pair {}", (first + i) / 2 + 1))?;
+            .with_context(|| format!("pair {}", pair_of(first + i)))?;
         batch.push(&encoded.ids, &encoded.type_ids);
     }
     let logits = model.engine.forward(&batch)?;
     let score = |row: Vec<f32>| row.get(label).copied().unwrap_or(f32::NAN);
     Ok(logits.into_iter().map(score).collect())
+}
+
+/// The number of the pair that a text belongs to, from 1.
+const fn pair_of(text: usize) -> usize {
+    text / 2 + 1
 }

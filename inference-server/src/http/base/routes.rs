@@ -56,8 +56,13 @@ impl Route {
 
     /// Whether it is asked again and again by what watches the server, and never by its clients.
     pub(crate) fn is_probe(&self) -> bool {
-        self.path == "/metrics" || self.path.starts_with("/health")
+        is_probe(self.path)
     }
+}
+
+/// Whether a path is one that only watches the server.
+pub(crate) fn is_probe(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/health")
 }
 
 const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {

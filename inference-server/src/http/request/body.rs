@@ -42,11 +42,7 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         require_length(&parts.headers, limit)?;
         let codings = codings::codings(&parts.headers)?;
         let kind = kind(&parts)?;
-        let held = app
-            .edge
-            .bodies
-            .begin()
-            .map_err(|full| no_room(app, &full))?;
+        let held = app.edge.bodies.begin().map_err(|full| no_room(app, full))?;
         let read = read(body, limit, held);
         // A body that trickles in would hold its connection for ever.
         let read = tokio::time::timeout(settings.timeout, read)
@@ -55,7 +51,7 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         let (bytes, mut held) = read.map_err(|unread| unread.into_failure(app, limit))?;
         let bytes = undo(bytes, &codings, limit)?;
         held.resize(bytes.len())
-            .map_err(|full| no_room(app, &full))?;
+            .map_err(|full| no_room(app, full))?;
         // Only now: a connection whose body was not read could not be kept.
         if app.current.load().scorer.is_full() && scores(&parts) {
             let unscored = Unscored::from(ScoreError::Overloaded);
@@ -185,12 +181,12 @@ impl Unread {
         match self {
             Self::TooLarge => too_large(limit).into(),
             Self::Broken => Problem::bad_request("the body ended early: send all of it").into(),
-            Self::Full(full) => no_room(app, &full),
+            Self::Full(full) => no_room(app, full),
         }
     }
 }
 
-fn no_room<S>(app: &App<S>, full: &Full) -> Failure {
+fn no_room<S>(app: &App<S>, full: Full) -> Failure {
     app.metrics
         .failed(Unscored::from(ScoreError::Overloaded).kind());
     Problem::too_many_requests(full.to_string())

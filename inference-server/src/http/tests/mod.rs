@@ -1,10 +1,12 @@
 //! The API without sockets: over a real model, and over scorers that do as told.
 
+mod bodies;
 mod cache;
 mod credentials;
 mod dialects;
 mod document;
 mod evaluate;
+mod finite;
 mod layers;
 mod native;
 mod traces;
@@ -25,8 +27,8 @@ use inference_engine::cache::{Scope, Store};
 use inference_engine::{Capacity, LocalScorer};
 use inference_models::LoadOptions;
 use inference_scoring::{
-    Activation, Backbone, Description, Inputs, Score, ScoreError, ScoreRequest, Scorer, Scores,
-    Timings,
+    Activation, Backbone, Description, Inputs, Origin, Score, ScoreError, ScoreRequest, Scorer,
+    Scores, Timings,
 };
 use serde_json::Value;
 use tower::ServiceExt;
@@ -52,6 +54,8 @@ impl Scorer for Failing {
 #[derive(Clone)]
 struct Fake {
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Where that came from.
+    origins: Arc<Mutex<Vec<Origin>>>,
     /// Who it says that it is.
     by: Arc<Description>,
 }
@@ -60,6 +64,7 @@ impl Default for Fake {
     fn default() -> Self {
         Self {
             asked: Arc::default(),
+            origins: Arc::default(),
             by: description(&["LABEL_0"], None),
         }
     }
@@ -87,6 +92,8 @@ impl Scorer for Fake {
     async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
         let asked = (request.inputs.as_slice().to_vec(), request.options);
         self.asked.lock().unwrap().push(asked);
+        let origin = request.origin.as_ref().clone();
+        self.origins.lock().unwrap().push(origin);
         let score = |(index, input)| {
             let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
                 index,
@@ -227,11 +234,16 @@ fn real() -> Router {
 fn real_behind(cache: Option<(Arc<Store>, Scope)>) -> Router {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v2");
+    real_of(&folder, cache)
+}
+
+/// The model of a folder, likewise.
+fn real_of(folder: &Path, cache: Option<(Arc<Store>, Scope)>) -> Router {
     let options = LoadOptions {
         threads: 1,
         ..LoadOptions::default()
     };
-    let model = Arc::new(inference_models::load(&folder, &options).unwrap());
+    let model = Arc::new(inference_models::load(folder, &options).unwrap());
     let capacity = Capacity {
         batch_tokens: 16_384,
         requests: 64,

@@ -293,3 +293,95 @@ async fn the_models_facts_are_told() {
     }
     assert_eq!(info["limits"]["max_pairs"], 6);
 }
+
+#[tokio::test]
+async fn every_metric_of_the_contract_is_there_before_the_first_request() {
+    let (router, _) = fake();
+    let response = router.oneshot(get("/metrics")).await.unwrap();
+    let text = String::from_utf8(bytes_of(response).await).unwrap();
+    for line in [
+        r#"reward_model_requests_total{endpoint="/predict",status="200"} 0"#,
+        r#"reward_model_requests_total{endpoint="/predict",status="500"} 0"#,
+        r#"reward_model_requests_total{endpoint="/rerank",status="429"} 0"#,
+        r#"reward_model_requests_total{endpoint="other",status="404"} 0"#,
+        r#"reward_model_request_duration_seconds_count{endpoint="/predict"} 0"#,
+        "reward_model_prediction_duration_seconds_count 0",
+        "reward_model_load_time_seconds 0.1",
+        "reward_model_memory_bytes ",
+        r#"reward_model_version{version="v"} 1"#,
+        "reward_score_distribution_count 0",
+        "cache_hit_ratio 0.0",
+        r#"reward_model_prediction_errors_total{error_type="input"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="overloaded"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="late"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="not_ready"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="engine"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="not_finite"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_timestamp_of_health_is_a_number_of_seconds() {
+    let (router, _) = fake();
+    let (_, health) = ask(&router, get("/health")).await;
+    let now = jiff::Timestamp::now().as_second();
+    let said = health["timestamp"].as_f64().unwrap();
+    assert!(
+        (said - f64::from(i32::try_from(now).unwrap())).abs() < 5.0,
+        "{health}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_says_by_whom_it_was_given_and_not_who_serves() {
+    let mut fake = Fake::default();
+    let by = Arc::make_mut(&mut fake.by);
+    by.version = "elsewhere".to_owned();
+    by.calibration = Some("scale=1,shift=0".parse().unwrap());
+    let router = router(Arc::new(app_of(served(fake, &["LABEL_0"], None))));
+    let response = router.clone().oneshot(post("/predict", r#"{"text":"1"}"#));
+    let response = response.await.unwrap();
+    assert_eq!(response.headers()["x-model-version"], "elsewhere");
+    let answer: Value = serde_json::from_slice(&bytes_of(response).await).unwrap();
+    assert_eq!(answer["model_version"], "elsewhere");
+    assert!(answer["confidence"].is_number());
+    let (_, info) = ask(&router, get("/model/info")).await;
+    assert_eq!(info["version"], "v");
+}
+
+#[tokio::test]
+async fn raw_scores_are_logits_whatever_the_activation() {
+    let mut app = app_of(served(Fake::default(), &["LABEL_0"], None));
+    app.settings.activation = Activation::Sigmoid;
+    let router = router(Arc::new(app));
+    let (_, shown) = say(&router, "/predict/batch", json!({"texts": ["0"]})).await;
+    assert_eq!(shown["reward_scores"], json!([0.5]));
+    let body = json!({"texts": ["0"], "raw_scores": true});
+    let (_, raw) = say(&router, "/predict/batch", body).await;
+    assert_eq!(raw["reward_scores"], json!([0.0]));
+    let (_, raw) = say(
+        &router,
+        "/predict",
+        json!({"text": "3", "raw_scores": true}),
+    )
+    .await;
+    assert_eq!(raw["reward_score"], 3.0);
+}
+
+#[tokio::test]
+async fn a_long_list_is_split_by_its_text_and_all_parts_have_one_origin() {
+    let (router, fake) = fake();
+    let long = format!("1{}", "0".repeat(30));
+    let pairs: Vec<_> = (0..6)
+        .map(|_| json!({"prompt": "q", "chosen": long, "rejected": "0"}))
+        .collect();
+    let (status, _) = say(&router, "/evaluate", json!({"pairs": pairs})).await;
+    assert_eq!(status, 200);
+    let origins = fake.origins.lock().unwrap().clone();
+    assert_eq!(origins.len(), 3);
+    assert!(origins.iter().all(|origin| origin == &origins[0]));
+    assert_eq!(origins[0].key, "q");
+    assert!(!origins[0].id.is_empty());
+}
