@@ -1,9 +1,12 @@
-//! The two queues of an engine: for sequences that fit a batch, and for longer ones.
+//! The queues of an engine: for sequences that fit a batch, for longer ones, and for those of requests
+//! that are so long that others come first.
 //!
 //! A forward pass cannot be interrupted, and that of a long sequence takes many times longer than
 //! its tokens say. So the long ones are computed one after the other on threads of their own, and the
-//! system shares the cores between both. Owns which queue a sequence waits in. Invariant: a request
-//! with sequences of both kinds is answered with all its logits in their order, or not at all.
+//! system shares the cores between both. The threads of the third queue step back behind all others:
+//! who asks for one score is not kept waiting by an evaluation, which gets what is left, and a thirtieth
+//! of the cores where nothing is. Owns which queue a sequence waits in. Invariant: a request with sequences
+//! of several kinds is answered with all its logits in their order, or not at all.
 
 use std::io;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use crate::room::Room;
 pub(crate) struct Lanes {
     ordinary: Arc<Queue>,
     long: Arc<Queue>,
+    bulk: Arc<Queue>,
     /// The most tokens of an ordinary sequence: those of a batch.
     batch_tokens: usize,
 }
@@ -40,8 +44,9 @@ impl Lanes {
         observer: &Arc<dyn Observer>,
     ) -> io::Result<Self> {
         let beside = engine.beside().map_err(io::Error::other)?;
+        let queue = || Arc::new(Queue::new(batch_tokens, requests.beside(room / 3)));
         let lane = |name: &str, engine: Arc<dyn Engine>| {
-            let queue = Arc::new(Queue::new(batch_tokens, requests.beside(room / 2)));
+            let queue = queue();
             let (work, observer) = (queue.clone(), observer.clone());
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -51,6 +56,7 @@ impl Lanes {
         let lanes = Self {
             ordinary: lane("engine", engine.clone())?,
             long: lane("engine-long", beside)?,
+            bulk: behind(engine, queue(), observer)?,
             batch_tokens,
         };
         Ok(lanes)
@@ -58,7 +64,7 @@ impl Lanes {
 
     /// Tokens that wait.
     pub(crate) fn tokens(&self) -> usize {
-        self.ordinary.tokens() + self.long.tokens()
+        self.ordinary.tokens() + self.long.tokens() + self.bulk.tokens()
     }
 
     /// Turns away what is too late already, before tokens are made of it, where it is short enough
@@ -77,7 +83,11 @@ impl Lanes {
         &self,
         sequences: Vec<Encoded>,
         deadline: Deadline,
+        bulk: bool,
     ) -> Result<Computed, ScoreError> {
+        if bulk {
+            return self.bulk.compute(sequences, deadline).await;
+        }
         let is_long = |sequence: &Encoded| sequence.ids.len() > self.batch_tokens;
         let kinds: Vec<bool> = sequences.iter().map(is_long).collect();
         let places = |long: bool| -> Vec<usize> {
@@ -117,10 +127,45 @@ impl Lanes {
     }
 }
 
+/// A lane whose threads step back. Those that the engine starts do so as the one that starts them does.
+fn behind(
+    engine: &Arc<dyn Engine>,
+    queue: Arc<Queue>,
+    observer: &Arc<dyn Observer>,
+) -> io::Result<Arc<Queue>> {
+    let (work, engine, observer) = (queue.clone(), engine.clone(), observer.clone());
+    let (started, starts) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("engine-bulk".to_owned())
+        .spawn(move || {
+            step_back();
+            match engine.beside() {
+                Ok(engine) => {
+                    drop(started.send(Ok(())));
+                    work.run(engine.as_ref(), observer.as_ref());
+                }
+                Err(error) => drop(started.send(Err(io::Error::other(error)))),
+            }
+        })?;
+    starts.recv().map_err(io::Error::other)??;
+    Ok(queue)
+}
+
+/// How much nicer than the others a thread of the last lane is, and than those that take requests (10):
+/// beside one that computes all the time it gets a thirtieth of what that gets.
+const STEP: i32 = 15;
+
+/// Where the kernel does not listen, all goes on, only slower for the others.
+fn step_back() {
+    let thread = Some(rustix::thread::gettid());
+    let _ = rustix::process::setpriority_process(thread, STEP);
+}
+
 impl Drop for Lanes {
     fn drop(&mut self) {
         self.ordinary.close();
         self.long.close();
+        self.bulk.close();
     }
 }
 
@@ -197,10 +242,12 @@ mod tests {
     async fn who_is_short_does_not_wait_for_who_is_long() {
         let (lanes, gate) = lanes();
         let later = Deadline::At(Instant::now() + Duration::from_secs(30));
-        let long = lanes.compute(vec![sequence((7, BATCH + 1))], later);
+        let long = lanes.compute(vec![sequence((7, BATCH + 1))], later, false);
         let short = async {
             gate.entered.notified().await;
-            let short = lanes.compute(vec![sequence((3, BATCH))], later).await;
+            let short = lanes
+                .compute(vec![sequence((3, BATCH))], later, false)
+                .await;
             assert_eq!(short.unwrap().logits, [[3.0]]);
             open(&gate);
         };
@@ -214,7 +261,7 @@ mod tests {
         open(&gate);
         let later = Deadline::At(Instant::now() + Duration::from_secs(30));
         let mixed = [(1, 50), (2, 3), (3, 4), (4, 11), (5, 10)].map(sequence);
-        let computed = lanes.compute(mixed.into(), later).await.unwrap();
+        let computed = lanes.compute(mixed.into(), later, false).await.unwrap();
         assert_eq!(computed.logits, [[1.0], [2.0], [3.0], [4.0], [5.0]]);
     }
 
@@ -223,8 +270,25 @@ mod tests {
         let (lanes, gate) = lanes();
         let soon = Deadline::At(Instant::now() + Duration::from_millis(20));
         let mixed = [(1, 50), (2, 3)].map(sequence);
-        let outcome = lanes.compute(mixed.into(), soon).await;
+        let outcome = lanes.compute(mixed.into(), soon, false).await;
         assert_eq!(outcome.unwrap_err(), ScoreError::Late);
         open(&gate);
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_does_not_wait_for_a_part_of_a_long_request() {
+        let (lanes, gate) = lanes();
+        let later = Deadline::At(Instant::now() + Duration::from_secs(30));
+        let bulk = lanes.compute(vec![sequence((7, BATCH + 1))], later, true);
+        let alone = async {
+            gate.entered.notified().await;
+            let alone = lanes
+                .compute(vec![sequence((3, BATCH))], later, false)
+                .await;
+            assert_eq!(alone.unwrap().logits, [[3.0]]);
+            open(&gate);
+        };
+        let (bulk, ()) = tokio::join!(bulk, alone);
+        assert_eq!(bulk.unwrap().logits, [[7.0]]);
     }
 }

@@ -78,13 +78,16 @@ impl Scorer for LocalScorer {
             inputs,
             options,
             deadline,
+            bulk,
             origin,
         } = request;
         let arrived = Instant::now();
         let _request = self.requests.enter(1, deadline.from(arrived)).await?;
         let admitted = Instant::now();
         let until = deadline.from(admitted);
-        self.lanes.in_time(inputs.as_slice(), until)?;
+        if !bulk {
+            self.lanes.in_time(inputs.as_slice(), until)?;
+        }
         let sequences = self.tokeniser.encode(inputs, options, until).await?;
         let tokenised = Instant::now();
         let shapes: Vec<_> = sequences
@@ -92,8 +95,8 @@ impl Scorer for LocalScorer {
             .map(|s| (s.ids.len(), s.truncated))
             .collect();
         let (computed, hits) = match &self.cache {
-            Some(cache) => cache.compute(sequences, deadline).await?,
-            None => (self.lanes.compute(sequences, deadline).await?, 0),
+            Some(cache) => cache.compute(sequences, deadline, bulk).await?,
+            None => (self.lanes.compute(sequences, deadline, bulk).await?, 0),
         };
         let Computed {
             logits,

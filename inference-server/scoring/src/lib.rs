@@ -30,6 +30,8 @@ pub struct ScoreRequest {
     pub options: InputOptions,
     /// When the answer is of no use any more.
     pub deadline: Deadline,
+    /// Whether it is a part of a long request: others come first where both want a core.
+    pub bulk: bool,
     /// Where it comes from. All parts of a long request have the same.
     pub origin: Arc<Origin>,
 }

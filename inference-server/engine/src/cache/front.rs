@@ -48,6 +48,7 @@ impl Front {
         &self,
         sequences: Vec<Encoded>,
         deadline: Deadline,
+        bulk: bool,
     ) -> Result<(Computed, usize), ScoreError> {
         let last = deadline.last(Instant::now());
         let epoch = self.store.epoch(self.scope.version());
@@ -64,7 +65,7 @@ impl Front {
             })
         };
         let rows = remembered.into_iter().map(row).collect();
-        let rows = self.fill(rows, &keys, &sequences, deadline);
+        let rows = self.fill(rows, &keys, &sequences, (deadline, bulk));
         let rows = tokio::time::timeout_at(last.into(), rows)
             .await
             .map_err(|_| ScoreError::Late)??;
@@ -84,7 +85,7 @@ impl Front {
         mut rows: Vec<Option<Row>>,
         keys: &[Key],
         sequences: &[Encoded],
-        deadline: Deadline,
+        how: (Deadline, bool),
     ) -> Result<Vec<Row>, ScoreError> {
         loop {
             let missing = rows.iter().enumerate().filter(|(_, row)| row.is_none());
@@ -92,7 +93,7 @@ impl Front {
             if missing.is_empty() {
                 return Ok(rows.into_iter().flatten().collect());
             }
-            for awaited in self.join(&missing, keys, sequences, deadline) {
+            for awaited in self.join(&missing, keys, sequences, how) {
                 match follow(awaited.follower).await {
                     Ok(row) => {
                         if let Some(slot) = rows.get_mut(awaited.place) {
@@ -113,7 +114,7 @@ impl Front {
         missing: &[usize],
         keys: &[Key],
         sequences: &[Encoded],
-        deadline: Deadline,
+        how: (Deadline, bool),
     ) -> Vec<Awaited> {
         let mut flying = Vec::new();
         let mut follow = |&place: &usize| {
@@ -130,7 +131,7 @@ impl Front {
         let awaited = missing.iter().filter_map(&mut follow).collect();
         if !flying.is_empty() {
             let (lanes, store) = (self.lanes.clone(), self.store.clone());
-            tokio::spawn(fly(lanes, store, flying, deadline));
+            tokio::spawn(fly(lanes, store, flying, how));
         }
         awaited
     }
@@ -142,7 +143,7 @@ async fn fly(
     lanes: Arc<Lanes>,
     store: Arc<Store>,
     flying: Vec<(Pilot, usize, Encoded)>,
-    deadline: Deadline,
+    (deadline, bulk): (Deadline, bool),
 ) {
     let (mut pilots, mut places, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
     for (pilot, place, sequence) in flying {
@@ -151,7 +152,7 @@ async fn fly(
         sequences.push(sequence);
     }
     let outcome = {
-        let computing = std::pin::pin!(lanes.compute(sequences, deadline));
+        let computing = std::pin::pin!(lanes.compute(sequences, deadline, bulk));
         let abandoned = std::pin::pin!(join_all(pilots.iter().map(Pilot::abandoned)));
         match select(computing, abandoned).await {
             Either::Left((outcome, _)) => outcome,
@@ -213,7 +214,7 @@ mod tests {
     impl Engine for Gated {
         fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
             let open = self.0.open.lock().unwrap();
-            let _open = self.0.opened.wait_while(open, |open| !*open).unwrap();
+            drop(self.0.opened.wait_while(open, |open| !*open).unwrap());
             self.0.calls.fetch_add(1, Ordering::Relaxed);
             let row = |(ids, _): (&[u32], &[u32])| {
                 assert_ne!(ids[0], FAILS, "cannot be computed");
@@ -273,13 +274,13 @@ mod tests {
         let (front, gate) = front();
         let soon = within(Duration::from_millis(30));
         let later = within(Duration::from_secs(30));
-        let mut leader = Box::pin(front.compute(sequences(&[7]), soon));
+        let mut leader = Box::pin(front.compute(sequences(&[7]), soon, false));
         let first = futures::future::poll_immediate(&mut leader).await;
         assert!(first.is_none());
         let followers: Vec<_> = (0..20)
             .map(|_| {
                 let front = front.clone();
-                tokio::spawn(async move { front.compute(sequences(&[7]), later).await })
+                tokio::spawn(async move { front.compute(sequences(&[7]), later, false).await })
             })
             .collect();
         assert_eq!(leader.await.unwrap_err(), ScoreError::Late);
@@ -296,10 +297,13 @@ mod tests {
         let (front, gate) = front();
         open(&gate);
         let later = within(Duration::from_secs(30));
-        let known = front.compute(sequences(&[1]), later).await.unwrap();
+        let known = front.compute(sequences(&[1]), later, false).await.unwrap();
         assert_eq!(known.1, 0);
         let (bad, good) = (sequences(&[1, 2, FAILS]), sequences(&[2, 3]));
-        let (bad, good) = tokio::join!(front.compute(bad, later), front.compute(good, later));
+        let (bad, good) = tokio::join!(
+            front.compute(bad, later, false),
+            front.compute(good, later, false)
+        );
         let index = Some(2);
         assert_eq!(bad.unwrap_err(), ScoreError::Engine { index });
         assert_eq!(good.unwrap().0.logits, [[2.0], [3.0]]);

@@ -227,7 +227,7 @@ impl Document {
         self.post("vLLM, SGLang", "/v1/embeddings", summary, body, answer);
         let (body, token) = (self.of::<tei::TokenizeRequest>(), self.of::<tei::Token>());
         let answer = json!({"type": "array", "items": {"type": "array", "items": token}});
-        let problems = &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503];
+        let problems = &[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504];
         self.add(Operation {
             path: "/tokenize",
             method: "post",
@@ -306,7 +306,7 @@ impl Document {
             summary: "Loads a model beside the one that serves, and swaps them",
             body: Some(body),
             answer: (202, answer.clone()),
-            problems: &[400, 401, 403, 408, 409, 413, 415, 422, 503],
+            problems: &[400, 401, 403, 408, 409, 413, 415, 422, 429, 503],
         });
         let problems = &[401, 403, 404, 409, 503];
         let summary = "How far an update is";

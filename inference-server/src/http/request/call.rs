@@ -98,6 +98,7 @@ impl<S: Scorer> Call<S> {
             inputs: self.admit(inputs)?,
             options,
             deadline: Deadline::At(self.arrived + self.app.settings.timeout),
+            bulk: false,
         };
         Ok(self.run(request).await?)
     }
@@ -112,12 +113,14 @@ impl<S: Scorer> Call<S> {
         let origin = self.origin(&inputs);
         let inputs = self.admit(inputs)?;
         let parts = inputs.parts(self.app.settings.limits.max_batch, PART_BYTES);
+        let bulk = parts.len() > 1;
         let part = |inputs: Inputs| {
             let (first, origin) = (inputs.first(), origin.clone());
             let request = ScoreRequest {
                 inputs,
                 options,
                 deadline,
+                bulk,
                 origin,
             };
             async move {
