@@ -68,7 +68,7 @@ fn those_who_take_requests_step_back_behind_the_engine_also_behind_that_of_an_up
     let as_they_should = |threads: &[Thread]| {
         let behind = threads
             .iter()
-            .filter(|thread| thread.nice == own + 10)
+            .filter(|thread| thread.nice == own + 15)
             .count();
         let first = threads.iter().filter(|thread| thread.nice == own).count();
         assert_eq!((first, behind), (6, 3), "those for long requests step back");

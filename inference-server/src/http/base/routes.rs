@@ -39,15 +39,14 @@ impl Route {
         matches!(self.access, SCORE | EVALUATE)
     }
 
-    /// The statuses that it may answer with when all is well or not, as far as they are known: no
-    /// other is told by the `OpenAPI` document.
+    /// The statuses that it may answer with: no other is told by the `OpenAPI` document.
     pub(crate) const fn statuses(&self) -> &'static [u16] {
         match self.access {
             SCORE | EVALUATE => &[
                 200, 400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504,
             ],
             ADMIN => &[
-                200, 202, 400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503,
+                200, 202, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503,
             ],
             Access::Any => &[200, 401, 403, 503],
             Access::Scope(Scope::Feedback) | Access::Open => &[200, 503],
