@@ -31,7 +31,7 @@ pub(crate) async fn documents<S: Scorer>(
     let values: Vec<f32> = scores
         .scores
         .iter()
-        .map(|score| shown.activated_reward(score, raw))
+        .map(|score| shown.own_label(&shown.activated(score, raw)))
         .collect();
     let with_documents = request.return_documents.unwrap_or(true);
     let ranked = |index: usize| {

@@ -37,7 +37,7 @@ pub(crate) async fn predict<S: Scorer>(
 
 /// All labels, the highest first.
 fn predictions(shown: &Shown, score: &Score, raw: bool) -> Vec<Prediction> {
-    let values = shown.activated(score, raw);
+    let values = shown.activated_by_labels(score, raw);
     let labels = &shown.by().labels;
     let prediction = |index: usize| {
         Some(Prediction {
@@ -63,7 +63,7 @@ pub(crate) async fn rerank<S: Scorer>(
         let values: Vec<f32> = scores
             .scores
             .iter()
-            .map(|score| shown.activated_reward(score, request.raw_scores))
+            .map(|score| shown.own_label(&shown.activated_by_labels(score, request.raw_scores)))
             .collect();
         let rank = |index: usize| {
             let text = request.texts.get(index).cloned();

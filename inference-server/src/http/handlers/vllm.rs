@@ -54,7 +54,7 @@ pub(crate) async fn score<S: Scorer>(call: Call<S>, payload: Payload) -> Result<
     let item = |(index, score)| ScoreItem {
         index,
         object: "score",
-        score: shown.activated_reward(score, raw),
+        score: shown.own_label(&shown.activated(score, raw)),
     };
     let answer = ScoreResponse {
         id: format!("score-{}", call.id),

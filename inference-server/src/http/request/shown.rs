@@ -54,13 +54,12 @@ impl Shown {
 
     /// The raw logit that is the score. The label was checked against the model when it was loaded.
     pub(crate) fn logit(&self, score: &Score) -> f32 {
-        score.logits.get(self.label).copied().unwrap_or(f32::NAN)
+        self.own_label(&score.logits)
     }
 
     /// The score of the native routes.
     pub(crate) fn reward(&self, score: &Score) -> f32 {
-        let values = self.native.apply(&score.logits);
-        values.get(self.label).copied().unwrap_or(f32::NAN)
+        self.own_label(&self.native.apply(&score.logits))
     }
 
     /// All labels by name, where there are several.
@@ -80,8 +79,19 @@ impl Shown {
         Some(calibration.probability(self.logit(score)))
     }
 
-    /// All labels as the dialects of TEI, vLLM and Cohere show them, unless raw ones are wanted.
+    /// All labels as the dialects of vLLM and Cohere show them: through what the checkpoint says, unless
+    /// raw ones are wanted.
     pub(crate) fn activated(&self, score: &Score, raw: bool) -> Vec<f32> {
+        self.through(self.by.activation, score, raw)
+    }
+
+    /// All labels as TEI shows them, which does not ask the checkpoint: through a sigmoid, or a softmax
+    /// where there are several, unless raw ones are wanted.
+    pub(crate) fn activated_by_labels(&self, score: &Score, raw: bool) -> Vec<f32> {
+        self.through(Activation::of_labels(score.logits.len()), score, raw)
+    }
+
+    fn through(&self, activation: Activation, score: &Score, raw: bool) -> Vec<f32> {
         let raw = match self.dialects {
             DialectScores::Raw => true,
             DialectScores::Peer => raw,
@@ -89,14 +99,13 @@ impl Shown {
         let activation = if raw {
             Activation::Identity
         } else {
-            self.by.activation
+            activation
         };
         activation.apply(&score.logits)
     }
 
-    /// The label that is the score, likewise.
-    pub(crate) fn activated_reward(&self, score: &Score, raw: bool) -> f32 {
-        let values = self.activated(score, raw);
+    /// Of all labels the one that is the score.
+    pub(crate) fn own_label(&self, values: &[f32]) -> f32 {
         values.get(self.label).copied().unwrap_or(f32::NAN)
     }
 

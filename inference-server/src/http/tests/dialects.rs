@@ -371,3 +371,24 @@ async fn the_real_model_says_the_same_in_every_dialect() {
         native
     );
 }
+
+#[tokio::test]
+async fn vllm_and_cohere_ask_the_checkpoint_what_is_shown_and_tei_does_not() {
+    let mut fake = Fake::default();
+    Arc::make_mut(&mut fake.by).activation = Activation::Identity;
+    let router = router(Arc::new(app_of(served(fake, &["LABEL_0"], None))));
+    let body = json!({"text_1": "0", "text_2": "1"});
+    near(
+        &good(&router, "/score", body).await["data"][0]["score"],
+        1.0,
+    );
+    let body = json!({"query": "0", "documents": ["1"]});
+    let ranked = good(&router, "/rerank", body).await;
+    near(&ranked["results"][0]["relevance_score"], 1.0);
+    let ranked = good(&router, "/rerank", json!({"query": "0", "texts": ["1"]})).await;
+    near(&ranked[0]["score"], UP);
+    near(
+        &good(&router, "/predict", json!({"inputs": "1"})).await[0]["score"],
+        UP,
+    );
+}
