@@ -48,6 +48,21 @@ impl Input {
         }
     }
 
+    /// What candidates of one prompt have in common: the prompt, the turns before the last answer, or
+    /// where there is neither the text.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Pair(text, _) => text.clone(),
+            Self::Conversation { prompt, .. } => prompt.clone(),
+            Self::Messages(messages) => {
+                let last = messages.iter().rposition(|turn| turn.role == "assistant");
+                let before = messages.iter().take(last.unwrap_or(messages.len()));
+                let turns: Vec<_> = before.map(|turn| turn.content.as_str()).collect();
+                turns.join("\n")
+            }
+        }
+    }
+
     /// Bytes of all its strings.
     pub fn bytes(&self) -> usize {
         match self {

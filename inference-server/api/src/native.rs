@@ -27,6 +27,9 @@ pub struct PredictRequest {
     /// A conversation.
     #[serde(default)]
     pub messages: Option<Vec<Message>>,
+    /// Raw logits, whatever the server's `--activation`.
+    #[serde(default)]
+    pub raw_scores: bool,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -42,6 +45,9 @@ pub struct BatchRequest {
     /// Their prompts; null for those that have none.
     #[serde(default)]
     pub contexts: Option<Vec<Option<String>>>,
+    /// Raw logits, whatever the server's `--activation`.
+    #[serde(default)]
+    pub raw_scores: bool,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]

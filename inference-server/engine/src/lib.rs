@@ -1,0 +1,29 @@
+//! A [`Scorer`](inference_scoring::Scorer) over a model in this process.
+//!
+//! Owns when a sequence is computed and what is remembered: admission, tokens, queues, threads,
+//! deadlines, the cache. It must not know of HTTP, nor of how a model computes. Invariants: a request
+//! is answered once, by its scores or an error; a batch is admitted whole or not at all; whatever
+//! waits is bounded.
+
+pub mod cache;
+mod lanes;
+mod local;
+mod pace;
+mod queue;
+mod request;
+mod room;
+pub mod scheduler;
+mod tokeniser;
+
+use std::time::Duration;
+
+pub use local::{Capacity, LocalScorer};
+pub use tokeniser::{Tokeniser, text_input};
+
+/// Watches the engine's work.
+pub trait Observer: Send + Sync + std::fmt::Debug {
+    /// A batch was computed.
+    fn batch(&self, sequences: usize, tokens: usize, took: Duration);
+    /// A request's client left before its score was computed.
+    fn left(&self);
+}
