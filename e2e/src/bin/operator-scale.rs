@@ -25,6 +25,9 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // What is built beside this program may bring another provider of cryptography along, and then
+    // none is chosen by itself. An error means that one is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await?;
     let figures = e2e::scale::measure(
         &client,

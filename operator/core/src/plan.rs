@@ -41,6 +41,8 @@ pub struct Plan {
     pub apply: Vec<Desired>,
     /// Objects that are to go.
     pub delete: Vec<ObjectKey>,
+    /// Whether pods that serve are stopped, for a while, on purpose.
+    pub stops_pods: bool,
     /// Events.
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
@@ -55,6 +57,7 @@ impl Plan {
             set_replicas: None,
             apply: Vec::new(),
             delete: Vec::new(),
+            stops_pods: false,
             notices: Vec::new(),
             requeue: RESYNC,
         }
@@ -68,7 +71,7 @@ impl Plan {
                 .and_then(|status| status.stable.as_ref())
                 .map(|stable| stable.revision.clone())
         };
-        !self.delete.is_empty() || stable(before) != stable(Some(&self.status))
+        !self.delete.is_empty() || self.stops_pods || stable(before) != stable(Some(&self.status))
     }
 }
 
@@ -105,6 +108,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .then_some(reading.scale.replicas),
         apply: objects.apply,
         delete: objects.delete,
+        stops_pods: objects.stops_pods,
     }
 }
 

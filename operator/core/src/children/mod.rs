@@ -28,6 +28,8 @@ use crate::state::State;
 pub(crate) struct Objects {
     pub(crate) apply: Vec<Desired>,
     pub(crate) delete: Vec<ObjectKey>,
+    /// Whether pods that serve are stopped, for a while, on purpose.
+    pub(crate) stops_pods: bool,
     /// Why a wanted object could not be built.
     pub(crate) failure: Option<Failure>,
 }
@@ -112,8 +114,10 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
             Resolution::Known { digest, .. } => Some(digest),
             Resolution::Running { .. } | Resolution::Late(_) | Resolution::Failed(_) => None,
         };
-        if Some(&record.hash) == reading.target.revision() && known == record.digest.as_ref() {
+        // The hash of a revision has its digest in it, so they are one.
+        if let (Some(digest), true) = (known, Some(&record.hash) == reading.target.revision()) {
             record.verified = Some(reading.wanted.clone());
+            record.digest = Some(digest.clone());
         }
         match &decision.ending {
             Some(Ending::Failed(hash, failure)) if hash == &record.hash => {
@@ -218,6 +222,7 @@ fn revisions(
     objects: &mut Objects,
 ) {
     let sizes = capacity::sizes(reading, state);
+    objects.stops_pods = sizes.stable == Some(0) && reading.scale.replicas > 0;
     let parts = [
         (state.stable(), sizes.stable),
         (state.canary(), sizes.canary),

@@ -455,6 +455,30 @@ fn a_claim_for_one_pod_gets_past_its_second_revision_and_back() {
     assert_eq!(world.sizes(), [1]);
 }
 
+#[test]
+fn records_of_the_first_version_are_read_once_more_and_move_no_pod() {
+    let mut world = settled();
+    let record = key(&world, Kind::ControllerRevision);
+    world.meddle(&record, |body| {
+        let annotations = body["metadata"]["annotations"].as_object_mut().unwrap();
+        annotations.retain(|name, _| name == crds::labels::ROLE);
+        annotations.insert(crds::labels::VERIFIED.to_owned(), "0123456789".into());
+    });
+    let pods = world.observed.children.pods.clone();
+    world.settle();
+    is(&world, "Ready", "True", "RolloutComplete");
+    assert_eq!(world.observed.children.pods, pods);
+    let marks = world.observed.children.live(&record).unwrap().unwrap();
+    let marks = &marks["metadata"]["annotations"];
+    assert_eq!(marks[crds::labels::DIGEST], DIGEST_1);
+    assert!(
+        marks[crds::labels::VERIFIED]
+            .as_str()
+            .unwrap()
+            .ends_with(".0")
+    );
+}
+
 // --- what status says -----------------------------------------------------------------------------
 
 #[test]
