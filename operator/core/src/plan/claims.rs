@@ -730,6 +730,19 @@ fn the_date_that_templates_see_is_that_of_the_revision_s_birth_for_ever() {
 }
 
 #[test]
+fn an_annotation_on_a_deployment_flips_no_condition() {
+    let mut world = settled();
+    let deployment = key(&world, Kind::Deployment);
+    world.meddle(&deployment, |body| {
+        body["metadata"]["annotations"] = json!({"touched": "1"});
+        body["metadata"]["generation"] = json!(7);
+        body["status"]["observedGeneration"] = json!(6);
+    });
+    let plan = world.plan();
+    assert_eq!(Some(&plan.status), world.observed.model.status.as_ref());
+}
+
+#[test]
 fn children_block_the_deletion_of_their_owner() {
     let world = settled();
     for object in world.plan().apply {

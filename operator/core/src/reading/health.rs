@@ -95,14 +95,15 @@ pub fn size(deployment: &Deployment) -> Option<i32> {
     deployment.spec.as_ref()?.replicas
 }
 
-/// Whether the Deployment controller has seen the newest spec and all wanted pods are ready.
+/// Whether all wanted pods are there and ready. The generation that the Deployment controller has seen
+/// says nothing here: an annotation raises it too, and what we change of a Deployment shows in the
+/// counts.
 fn is_complete(deployment: &Deployment, wanted: i32) -> bool {
     let Some(status) = deployment.status.as_ref() else {
         return false;
     };
-    let seen = status.observed_generation >= deployment.metadata.generation;
     let count = |field: Option<i32>| field.unwrap_or(0) == wanted;
-    seen && size(deployment) == Some(wanted)
+    size(deployment) == Some(wanted)
         && count(status.replicas)
         && count(status.updated_replicas)
         && count(status.ready_replicas)

@@ -88,7 +88,8 @@ fn event(about: &ObjectReference, notice: &Notice, now: Timestamp) -> Event {
     });
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{name}.")),
+            // As client-go names them.
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
             namespace: about.namespace.clone(),
             ..ObjectMeta::default()
         },
