@@ -3,14 +3,19 @@
 //! Its defaults are kept: an activation is on unless `use_activation` is false, and
 //! `truncate_prompt_tokens` keeps the last tokens.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::input::{Input, InputOptions, Message, Side, Texts, check_all};
-use crate::{Limits, Problem};
+use crate::chat::{Chat, ChatOptions, Message};
+use crate::input::{Input, InputOptions, Side, Texts, check_all};
+use crate::json::Members;
+use crate::{Limits, Problem, options};
 
 /// What all of vLLM's scoring routes take.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[schema(as = VllmOptions)]
 pub struct Options {
     /// Whether logits go through an activation; it does by default.
@@ -25,7 +30,29 @@ pub struct Options {
     /// Whether the tokenizer adds its special tokens; by default it does, except to messages.
     #[serde(default)]
     pub add_special_tokens: Option<bool>,
+    /// What else was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: BTreeMap<String, Value>,
 }
+
+/// Names of options that change a score, here or in requests that have these.
+const KNOWN: [&str; 14] = [
+    "use_activation",
+    "activation",
+    "softmax",
+    "truncate_prompt_tokens",
+    "truncation_side",
+    "add_special_tokens",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template_kwargs",
+    "documents",
+    "tools",
+    "top_n",
+    "max_tokens_per_doc",
+    "max_tokens_per_query",
+];
 
 /// Which side is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -44,11 +71,28 @@ impl Options {
         matches!(self.use_activation, Some(false))
     }
 
-    /// How inputs are encoded.
+    /// How much a text may hold: one that is cut may be of any length.
+    pub const fn limits(&self, limits: &Limits) -> Limits {
+        if self.cuts() {
+            limits.of_cut_texts()
+        } else {
+            *limits
+        }
+    }
+
+    /// Whether inputs are to be cut.
+    pub const fn cuts(&self) -> bool {
+        self.truncate_prompt_tokens.is_some()
+    }
+
+    /// How inputs are encoded by a model that takes `most` tokens. Too long an input is refused
+    /// unless it is to be cut.
     ///
     /// # Errors
-    /// 422 when `truncate_prompt_tokens` keeps nothing.
-    pub fn input_options(&self) -> Result<InputOptions, Problem> {
+    /// 422 when `truncate_prompt_tokens` keeps nothing, or an option is unknown; 400 when it keeps
+    /// more than the model takes.
+    pub fn input_options(&self, most: usize) -> Result<InputOptions, Problem> {
+        options::check(&self.rest, &KNOWN)?;
         let wrong = || {
             Problem::unprocessable(
                 "truncate_prompt_tokens keeps no token: send a positive number, or -1",
@@ -63,14 +107,21 @@ impl Options {
                     .ok_or_else(wrong)?,
             ),
         };
-        let side = self.truncation_side.map(|side| match side {
-            Cut::Left => Side::Left,
-            Cut::Right => Side::Right,
-        });
+        if let Some(kept) = max_tokens.filter(|kept| *kept > most) {
+            return Err(Problem::bad_request(format!(
+                "truncate_prompt_tokens keeps {kept} tokens, the model takes {most}: lower it, or send -1 for as many as it takes"
+            )));
+        }
+        let side = match (self.cuts(), self.truncation_side) {
+            (false, _) => Side::Reject,
+            (true, Some(Cut::Right)) => Side::Right,
+            (true, Some(Cut::Left) | None) => Side::Left,
+        };
         Ok(InputOptions {
             add_special_tokens: self.add_special_tokens,
             max_tokens,
-            truncation: side.or_else(|| self.truncate_prompt_tokens.map(|_| Side::Left)),
+            truncation: Some(side),
+            ..InputOptions::default()
         })
     }
 }
@@ -85,6 +136,24 @@ pub struct ClassifyRequest {
     /// One conversation.
     #[serde(default)]
     pub messages: Option<Vec<Message>>,
+    /// What the assistant may call, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Vec<Members>>,
+    /// What the assistant may read, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub documents: Option<Vec<Members>>,
+    /// Names and values of the chat template's own.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Members>,
+    /// Whether the rendered chat ends with the beginning of an answer.
+    #[serde(default)]
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the rendered chat ends where the last message's content does.
+    #[serde(default)]
+    pub continue_final_message: Option<bool>,
     /// How.
     #[serde(flatten)]
     pub options: Options,
@@ -96,9 +165,20 @@ impl ClassifyRequest {
     /// # Errors
     /// 422 when there is nothing to score, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        let limits = self.options.limits(limits);
+        let options = ChatOptions {
+            tools: self.tools,
+            documents: self.documents,
+            chat_template_kwargs: self.chat_template_kwargs,
+            add_generation_prompt: self.add_generation_prompt,
+            continue_final_message: self.continue_final_message,
+        };
+        if self.messages.is_none() {
+            options.require_none()?;
+        }
         let inputs = match (self.input, self.messages) {
             (Some(texts), None) => texts.into_vec().into_iter().map(Input::Text).collect(),
-            (None, Some(messages)) => vec![Input::Messages(messages)],
+            (None, Some(messages)) => vec![Input::Messages(Chat { messages, options })],
             (Some(_), Some(_)) | (None, None) => {
                 return Err(Problem::unprocessable(
                     "send either input or messages (SGLang's clients: text)",
@@ -106,7 +186,7 @@ impl ClassifyRequest {
             }
         };
         limits.check_batch("input", inputs.len())?;
-        check_all(inputs, limits, "input", "input")
+        check_all(inputs, &limits, "input", "input")
     }
 }
 
@@ -186,6 +266,7 @@ impl ScoreRequest {
     /// # Errors
     /// 422 when the lengths do not fit each other, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        let limits = self.options.limits(limits);
         let (prompts, answers) = (self.text_1.into_vec(), self.text_2.into_vec());
         limits.check_batch("text_2", answers.len())?;
         let prompts = match prompts.as_slice() {
@@ -204,7 +285,7 @@ impl ScoreRequest {
             .zip(answers)
             .map(|(prompt, answer)| Input::answer(Some(prompt), answer))
             .collect();
-        check_all(inputs, limits, "text_2", "text_1")
+        check_all(inputs, &limits, "text_2", "text_1")
     }
 }
 
@@ -293,7 +374,7 @@ mod tests {
 
     #[test]
     fn truncation_keeps_the_last_tokens() {
-        let options = |body: &str| classify(body).options.input_options();
+        let options = |body: &str| classify(body).options.input_options(9);
         let kept = options(r#"{"input":"a","truncate_prompt_tokens":5}"#).unwrap();
         assert_eq!(
             (kept.max_tokens, kept.truncation),
@@ -303,6 +384,14 @@ mod tests {
         assert_eq!(all.max_tokens, None);
         let right = r#"{"input":"a","truncate_prompt_tokens":5,"truncation_side":"right"}"#;
         assert_eq!(options(right).unwrap().truncation, Some(Side::Right));
+        // Nothing is cut unless it is asked for, and never to more than the model takes.
+        let none = options(r#"{"input":"a"}"#).unwrap();
+        assert_eq!(none.truncation, Some(Side::Reject));
+        let none = options(r#"{"input":"a","truncation_side":"right"}"#).unwrap();
+        assert_eq!(none.truncation, Some(Side::Reject));
+        let more = options(r#"{"input":"a","truncate_prompt_tokens":10}"#).unwrap_err();
+        assert_eq!(more.status, 400);
+        assert!(options(r#"{"input":"a","truncate_prompt_tokens":9}"#).is_ok());
         for kept in ["0", "-2", "-9223372036854775808"] {
             let body = format!(r#"{{"input":"a","truncate_prompt_tokens":{kept}}}"#);
             assert_eq!(options(&body).unwrap_err().status, 422, "{kept}");
@@ -317,6 +406,7 @@ mod tests {
             r#"{"input":[]}"#,
             r#"{"input":["a","a","a","a"]}"#,
             r#"{"messages":[]}"#,
+            r#"{"input":"a","add_generation_prompt":true}"#,
         ] {
             assert_eq!(
                 classify(body).into_inputs(&LIMITS).unwrap_err().status,

@@ -77,6 +77,8 @@ pub enum ScoreError {
         index: usize,
         /// What to do.
         message: String,
+        /// Whether it has more tokens than are allowed.
+        too_long: bool,
     },
     /// There is no room.
     #[error("the server has no room for the request: try again")]

@@ -6,8 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use inference_api::{Input, InputOptions, Side};
-use inference_models::{ChatMessage, EncodeOptions, Encoded, Model, TextInput, Truncation};
+use inference_api::{Input, InputOptions, Json, Members, Side};
+use inference_models::{
+    Chat, ChatMessage, ChatOptions, EncodeOptions, Encoded, InputError, Model, TemplateValue,
+    TextInput, Truncation,
+};
 
 use crate::cache::{CachedQueue, Scope, Store};
 use crate::lanes::Lanes;
@@ -82,6 +85,7 @@ impl LocalScorer {
                 encoded.map_err(|error| ScoreError::Input {
                     index,
                     message: error.to_string(),
+                    too_long: matches!(error, InputError::TooLong { .. }),
                 })
             };
             inputs.into_iter().enumerate().map(encode).collect()
@@ -98,13 +102,59 @@ pub fn text_input(input: Input) -> TextInput {
         Input::Text(text) => TextInput::Text(text),
         Input::Pair(first, second) => TextInput::Pair(first, second),
         Input::Conversation { prompt, response } => TextInput::Conversation { prompt, response },
-        Input::Messages(messages) => {
-            let turn = |message: inference_api::Message| ChatMessage {
-                role: message.role,
-                content: message.content,
-            };
-            TextInput::Messages(messages.into_iter().map(turn).collect())
+        Input::Messages(chat) => TextInput::Messages(chat_of(&chat)),
+    }
+}
+
+fn chat_of(chat: &inference_api::Chat) -> Chat {
+    let turns = chat.messages.iter();
+    let options = &chat.options;
+    Chat {
+        messages: turns
+            .map(|turn| ChatMessage::of_members(members(turn.members())))
+            .collect(),
+        options: ChatOptions {
+            tools: options.tools.as_deref().map(objects),
+            documents: options.documents.as_deref().map(objects),
+            kwargs: options
+                .chat_template_kwargs
+                .as_ref()
+                .map(members)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+            add_generation_prompt: options.add_generation_prompt == Some(true),
+            continue_final_message: options.continue_final_message == Some(true),
+        },
+    }
+}
+
+fn members(members: &Members) -> Vec<(String, TemplateValue)> {
+    let members = members.iter();
+    members
+        .map(|(name, member)| (name.to_owned(), template_value(member)))
+        .collect()
+}
+
+fn objects(objects: &[Members]) -> TemplateValue {
+    let object = |object: &Members| TemplateValue::from_pairs(members(object));
+    TemplateValue::from(objects.iter().map(object).collect::<Vec<_>>())
+}
+
+fn template_value(json: &Json) -> TemplateValue {
+    match json {
+        Json::Null => TemplateValue::from(()),
+        Json::Bool(value) => TemplateValue::from(*value),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => TemplateValue::from(whole),
+            (None, Some(whole)) => TemplateValue::from(whole),
+            (None, None) => TemplateValue::from(number.as_f64()),
+        },
+        Json::Text(text) => TemplateValue::from(text.as_str()),
+        Json::List(items) => {
+            TemplateValue::from(items.iter().map(template_value).collect::<Vec<_>>())
         }
+        Json::Members(object) => TemplateValue::from_pairs(members(object)),
     }
 }
 
@@ -117,6 +167,9 @@ fn encode_options(options: InputOptions) -> EncodeOptions {
             Side::Right => Truncation::Right,
             Side::Reject => Truncation::Reject,
         }),
+        max_first: options.max_first,
+        max_second: options.max_second,
+        clean_ends: options.clean_ends,
     }
 }
 

@@ -15,6 +15,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
 use inference_api::{Input, InputOptions};
+use inference_models::OutputActivation;
 use inference_scoring::{Score, ScoreError, ScoreRequest, Scorer, Scores, Timings};
 
 use super::edge::Caller;
@@ -128,9 +129,14 @@ impl<S: Scorer> Call<S> {
             };
             let scores = self.run(inputs, options, deadline).await;
             scores.map_err(|failure| match failure {
-                ScoreError::Input { index, message } => ScoreError::Input {
+                ScoreError::Input {
+                    index,
+                    message,
+                    too_long,
+                } => ScoreError::Input {
                     index: index + part * size,
                     message,
+                    too_long,
                 },
                 ScoreError::Overloaded
                 | ScoreError::Late
@@ -232,23 +238,32 @@ impl<S: Scorer> Call<S> {
         Some(calibration.probability(self.logit(score)))
     }
 
-    /// All labels as the dialects of TEI, vLLM and Cohere show them: through a sigmoid, or a softmax
-    /// where there are several, unless raw ones are wanted.
+    /// All labels as the dialects of vLLM and Cohere show them: through what the checkpoint says,
+    /// unless raw ones are wanted.
     pub(super) fn activated(&self, score: &Score, raw: bool) -> Vec<f32> {
+        self.through(self.served.model.activation, score, raw)
+    }
+
+    /// All labels as TEI shows them, which does not ask the checkpoint: through a sigmoid, or a
+    /// softmax where there are several, unless raw ones are wanted.
+    pub(super) fn activated_by_labels(&self, score: &Score, raw: bool) -> Vec<f32> {
+        self.through(OutputActivation::ByLabels, score, raw)
+    }
+
+    fn through(&self, activation: OutputActivation, score: &Score, raw: bool) -> Vec<f32> {
         let raw = match self.app.settings.dialect_scores {
             DialectScores::Raw => true,
             DialectScores::Peer => raw,
         };
-        match score.logits.as_slice() {
-            logits if raw => logits.to_vec(),
-            [logit] => vec![1.0 / (1.0 + (-logit).exp())],
-            logits => softmax(logits),
+        if raw {
+            score.logits.clone()
+        } else {
+            activation.apply(&score.logits)
         }
     }
 
-    /// The label that is the score, likewise.
-    pub(super) fn activated_reward(&self, score: &Score, raw: bool) -> f32 {
-        let values = self.activated(score, raw);
+    /// Of all labels the one that is the score.
+    pub(super) fn own_label(&self, values: &[f32]) -> f32 {
         let label = self.app.settings.label;
         values.get(label).copied().unwrap_or(f32::NAN)
     }
@@ -256,13 +271,6 @@ impl<S: Scorer> Call<S> {
     pub(super) fn version(&self) -> String {
         self.served.model.version.clone()
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }
 
 /// Indexes of `scores`, the highest first; equals keep their order.
@@ -304,13 +312,5 @@ mod tests {
     #[test]
     fn a_ranking_keeps_the_order_of_equals() {
         assert_eq!(ranking(&[0.5, 2.0, 0.5, -1.0]), [1, 0, 2, 3]);
-    }
-
-    #[test]
-    fn a_softmax_sums_to_one_whatever_the_logits() {
-        for logits in [[1000.0, 999.0, -1000.0], [0.0, 0.0, 0.0]] {
-            let sum: f32 = softmax(&logits).iter().sum();
-            assert!((sum - 1.0).abs() < 1e-6);
-        }
     }
 }

@@ -85,7 +85,12 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
         instance: id,
         ..failure.problem
     };
-    let body = failure.dialect.unwrap_or(own).render(&problem).to_string();
+    let dialect = failure.dialect.unwrap_or(own);
+    let problem = dialect.own(problem);
+    if let Ok(status) = StatusCode::from_u16(problem.status) {
+        *response.status_mut() = status;
+    }
+    let body = dialect.render(&problem).to_string();
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/problem+json");
     headers.insert(header::CONTENT_TYPE, kind);
@@ -98,8 +103,15 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
 pub(super) fn problem(error: &ScoreError, single: bool) -> Problem {
     let detail = error.to_string();
     match error {
-        ScoreError::Input { index, .. } if !single => Problem::unprocessable(detail).at(*index),
-        ScoreError::Input { .. } => Problem::unprocessable(detail),
+        ScoreError::Input {
+            index, too_long, ..
+        } => {
+            let mut problem = Problem::unprocessable(detail);
+            if *too_long {
+                problem = problem.of_length();
+            }
+            if single { problem } else { problem.at(*index) }
+        }
         ScoreError::Overloaded => Problem::too_many_requests(detail).retry_after(1),
         ScoreError::Late => Problem::timeout(detail).retry_after(1),
         ScoreError::NotReady => Problem::unavailable(detail).retry_after(1),

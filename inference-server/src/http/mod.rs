@@ -33,6 +33,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Limits};
+use inference_models::OutputActivation;
 use inference_scoring::{Calibration, Scorer};
 
 pub(crate) use admin::{CacheControl, Loader, NoCache, Updates, Wanted};
@@ -95,6 +96,8 @@ pub(crate) struct ModelInfo {
     pub(crate) architecture: String,
     pub(crate) kind: Kind,
     pub(crate) labels: Vec<String>,
+    /// What the logits go through where an answer shows probabilities.
+    pub(crate) activation: OutputActivation,
     pub(crate) parameters: u64,
     pub(crate) dtype: &'static str,
     pub(crate) device: &'static str,

@@ -18,12 +18,15 @@ pub(super) async fn get_reward<S: Scorer>(
     let settings = &call.app.settings;
     let request: RewardRequest = payload.parse()?;
     let inputs = request.into_inputs(&settings.limits)?;
+    let decoder = match call.served.model.kind {
+        Kind::Encoder => false,
+        Kind::Decoder => true,
+    };
     let options = InputOptions {
-        // What is sent to a decoder was rendered by a chat template, special tokens included.
-        add_special_tokens: Some(match call.served.model.kind {
-            Kind::Encoder => true,
-            Kind::Decoder => false,
-        }),
+        // What is sent to a decoder was rendered by a chat template, special tokens included; a
+        // policy ends its texts with one end, with none where it was cut, or with padding.
+        add_special_tokens: Some(!decoder),
+        clean_ends: decoder,
         ..InputOptions::default()
     };
     let patience = Patience::Each(settings.timeout);

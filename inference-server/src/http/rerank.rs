@@ -25,13 +25,14 @@ pub(super) async fn documents<S: Scorer>(
     payload: Payload,
 ) -> Result<Response, Failure> {
     let request: RerankRequest = payload.parse()?;
-    let (inputs, options) = request.inputs(&call.app.settings.limits)?;
+    let (inputs, options) =
+        request.inputs(&call.app.settings.limits, call.served.model.max_tokens)?;
     let raw = request.options.raw();
     let scores = call.score(inputs, options).await?;
     let values: Vec<f32> = scores
         .scores
         .iter()
-        .map(|score| call.activated_reward(score, raw))
+        .map(|score| call.own_label(&call.activated(score, raw)))
         .collect();
     let with_documents = request.return_documents.unwrap_or(true);
     let ranked = |index: usize| {
@@ -44,13 +45,18 @@ pub(super) async fn documents<S: Scorer>(
             relevance_score: *values.get(index)?,
         })
     };
+    let each = scores.scores.iter().enumerate();
+    let cut: Vec<usize> = each
+        .filter(|(_, score)| score.truncated)
+        .map(|(index, _)| index)
+        .collect();
     let best = ranking(&values).into_iter().take(request.wanted());
     let answer = RerankResponse {
         id: format!("rerank-{}", call.id),
         model: call.version(),
         usage: vllm::usage(&scores.scores),
         results: best.filter_map(ranked).collect(),
-        meta: Meta::default(),
+        meta: Meta::of(&cut),
     };
     Ok(timed(answer, scores.timings))
 }

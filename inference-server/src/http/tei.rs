@@ -38,7 +38,7 @@ pub(super) async fn predict<S: Scorer>(
 
 /// All labels, the highest first.
 fn predictions<S: Scorer>(call: &Call<S>, score: &Score, raw: bool) -> Vec<Prediction> {
-    let values = call.activated(score, raw);
+    let values = call.activated_by_labels(score, raw);
     let labels = &call.served.model.labels;
     let prediction = |index: usize| {
         Some(Prediction {
@@ -63,7 +63,7 @@ pub(super) async fn rerank<S: Scorer>(
         let values: Vec<f32> = scores
             .scores
             .iter()
-            .map(|score| call.activated_reward(score, request.raw_scores))
+            .map(|score| call.own_label(&call.activated_by_labels(score, request.raw_scores)))
             .collect();
         let rank = |index: usize| {
             let text = request.texts.get(index).cloned();

@@ -20,7 +20,8 @@ pub(super) async fn classify<S: Scorer>(
         return sglang::classify(&call, &payload).await;
     }
     let request: ClassifyRequest = payload.parse()?;
-    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let most = call.served.model.max_tokens;
+    let (raw, options) = (request.options.raw(), request.options.input_options(most)?);
     let inputs = request.into_inputs(&call.app.settings.limits)?;
     let scores = call.score(inputs, options).await?;
     let class = |(index, score)| {
@@ -47,13 +48,14 @@ pub(super) async fn classify<S: Scorer>(
 
 pub(super) async fn score<S: Scorer>(call: Call<S>, payload: Payload) -> Result<Response, Failure> {
     let request: ScoreRequest = payload.parse()?;
-    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let most = call.served.model.max_tokens;
+    let (raw, options) = (request.options.raw(), request.options.input_options(most)?);
     let inputs = request.into_inputs(&call.app.settings.limits)?;
     let scores = call.score(inputs, options).await?;
     let item = |(index, score)| ScoreItem {
         index,
         object: "score",
-        score: call.activated_reward(score, raw),
+        score: call.own_label(&call.activated(score, raw)),
     };
     let answer = ScoreResponse {
         id: format!("score-{}", call.id),

@@ -67,6 +67,7 @@ impl Common {
                 inference_models::Kind::Decoder => Kind::Decoder,
             },
             labels: facts.labels.clone(),
+            activation: facts.activation,
             parameters: facts.parameters,
             dtype: facts.dtype.as_str(),
             device: self.device,

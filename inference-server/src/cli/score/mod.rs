@@ -17,7 +17,7 @@ use inference_models::{EncodeOptions, Model, Packed};
 use inference_scoring::text_input;
 use serde_json::{Map, Value, json};
 
-use super::{model, progress};
+use super::{lines, model, progress};
 use crate::args::Score;
 
 /// Lines that are scored together.
@@ -99,6 +99,7 @@ fn settings(args: &Score, model: &Model) -> Value {
         "max_tokens": model.tokenizer.max_tokens(),
         "truncation": format!("{:?}", args.model.how.load().truncation),
         "prompt_template": args.model.how.prompt_template,
+        "single_bos": args.model.how.single_bos,
         "special_date": model.facts.special_date,
         "label": args.label,
         "score_field": args.field,
@@ -146,6 +147,11 @@ fn score(
     Ok(bad)
 }
 
+/// What the line asks for; it may hold members that are none of a request's.
+fn request(line: &str) -> Result<PredictRequest, String> {
+    lines::of_members(line, &PredictRequest::MEMBERS).map_err(|error| error.to_string())
+}
+
 /// The line's fields, and its tokens or why it has none.
 fn read(
     model: &Model,
@@ -158,8 +164,7 @@ fn read(
         Ok(fields) => fields,
         Err(error) => return (Map::new(), Err(format!("not a JSON object: {error}"))),
     };
-    let encoded = serde_json::from_str::<PredictRequest>(line)
-        .map_err(|error| error.to_string())
+    let encoded = request(line)
         .and_then(|request| {
             request
                 .into_input(&Limits::UNLIMITED)

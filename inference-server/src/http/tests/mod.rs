@@ -1,6 +1,7 @@
 //! The API without sockets: over a real model, and over scorers that do as told.
 
 mod cache;
+mod cases;
 mod credentials;
 mod dialects;
 mod document;
@@ -61,7 +62,7 @@ impl Fake {
             Input::Text(text)
             | Input::Pair(_, text)
             | Input::Conversation { response: text, .. } => text.as_str(),
-            Input::Messages(messages) => messages.last()?.content.as_str(),
+            Input::Messages(chat) => chat.messages.last()?.content()?,
         };
         text.split(' ').map(|word| word.parse().ok()).collect()
     }
@@ -75,6 +76,7 @@ impl Scorer for Fake {
             let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
                 index,
                 message: "no number".to_owned(),
+                too_long: false,
             })?;
             Ok(Score {
                 logits,
@@ -119,6 +121,7 @@ fn served<S>(scorer: S, labels: &[&str], calibration: Option<&str>) -> Served<S>
             architecture: "BertForSequenceClassification".to_owned(),
             kind: Kind::Encoder,
             labels: labels.iter().map(|&label| label.to_owned()).collect(),
+            activation: OutputActivation::default(),
             parameters: 1,
             dtype: "f32",
             device: "cpu",
