@@ -315,6 +315,14 @@ fn environment(origin: Origin, date: Date) -> Result<Environment<'static>, Error
     environment.add_filter("upper", methods::upper);
     environment.add_filter("lower", methods::lower);
     environment.add_filter("join", methods::join);
+    // It finds the members of a map, which Python's does not.
+    environment.remove_filter("attr");
+    environment.add_test("sequence", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::Map | ValueKind::String
+        )
+    });
     environment.add_function(
         "raise_exception",
         |state: &State, message: &Value| -> Result<Value, Error> {
@@ -445,6 +453,10 @@ impl JsonStyle<'_> {
         Ok(())
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is open: all other keys are their texts"
+    )]
     fn write_map(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
         let mut keys: Vec<Value> = value.try_iter()?.collect();
         for key in &keys {
@@ -454,7 +466,12 @@ impl JsonStyle<'_> {
             keys.sort();
         }
         self.list(&keys, ('{', '}'), depth, out, |key, out| {
-            quote(&key.to_string(), out)?;
+            let name = match key.kind() {
+                ValueKind::None => "null".to_owned(),
+                ValueKind::Number => python::number(key),
+                _ => key.to_string(),
+            };
+            quote(&name, out)?;
             out.push_str(": ");
             self.write(&value.get_item(key)?, depth + 1, out)
         })

@@ -14,7 +14,7 @@ const SAME: usize = 150;
 
 fn conversation() -> Chat {
     let map = |members: Vec<(&str, TemplateValue)>| TemplateValue::from_pairs(members);
-    let text = TemplateValue::from::<&str>;
+    let text = |text: &str| TemplateValue::from(text);
     let list = vec![
         TemplateValue::from(true),
         TemplateValue::from(()),
