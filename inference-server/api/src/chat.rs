@@ -295,7 +295,7 @@ mod tests {
             max_batch: 1,
         };
         let mut chat = Chat::from(vec![message]);
-        assert!(chat.check(&limits(10)).is_err());
+        assert!(chat.check(&limits(8)).is_err());
         assert!(chat.check(&limits(20)).is_ok());
         assert!(chat.bytes() > 10);
         assert_eq!(chat.strings_mut().len(), 5);
