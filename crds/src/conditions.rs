@@ -137,6 +137,10 @@ words! {
         DeadlineExceeded,
         /// A human stopped the rollout.
         AbortedByUser,
+        /// The operator may not do what is needed; the message names the permission.
+        Forbidden,
+        /// The status was written by another version, in words that this one does not know.
+        UnknownState,
     }
 }
 

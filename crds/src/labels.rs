@@ -26,11 +26,15 @@ pub mod component {
 pub const COMMAND: &str = "betterai.dev/command";
 /// On a `ControllerRevision`: its part in the rollout, so that a lost status can be rebuilt.
 pub const ROLE: &str = "betterai.dev/role";
+/// On a `ControllerRevision`: its place among the revisions of its `RewardModel`.
+pub const NUMBER: &str = "betterai.dev/number";
 /// On a `ControllerRevision`: how its rollout ended.
 pub const OUTCOME: &str = "betterai.dev/outcome";
-/// On a `ControllerRevision` and a verify Job: hash of what was verified, so that the same spec is
-/// not verified twice.
+/// On a `ControllerRevision` and a verify Job: `<hash of the source>.<attempt>`, so that the same
+/// source is not read twice.
 pub const VERIFIED: &str = "betterai.dev/verified";
+/// On a `ControllerRevision`: the digest that its source resolved to.
+pub const DIGEST: &str = "betterai.dev/digest";
 
 /// The standard label that names the tool which manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

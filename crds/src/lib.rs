@@ -10,17 +10,82 @@ pub mod labels;
 pub mod v1alpha1;
 pub mod value;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt;
+
 pub use v1alpha1::reward_model::{RewardModel, RewardModelSpec, RewardModelStatus};
 
 /// The API group of every resource, label and annotation.
 pub const GROUP: &str = "betterai.dev";
 
-/// All custom resource definitions, in the order in which they are to be applied.
-pub fn all()
--> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
-{
-    use kube::CustomResourceExt;
-    vec![RewardModel::crd()]
+/// All custom resource definitions, in the order in which they are to be applied. Under `status`
+/// the schema checks shapes only, so that a status of a newer operator is never refused by an older
+/// definition: an operator that cannot write its decision down cannot act.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    let mut definitions = vec![RewardModel::crd()];
+    let versions = definitions
+        .iter_mut()
+        .flat_map(|definition| &mut definition.spec.versions);
+    for version in versions {
+        let root = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let fields = root.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = fields.and_then(|fields| fields.get_mut("status")) {
+            loosen(status);
+        }
+    }
+    definitions
+}
+
+fn loosen(schema: &mut JSONSchemaProps) {
+    *schema = JSONSchemaProps {
+        enum_: None,
+        pattern: None,
+        minimum: None,
+        maximum: None,
+        min_length: None,
+        max_length: None,
+        default: None,
+        ..schema.clone()
+    };
+    // The keys of a list that is a map have to be there; such lists are Kubernetes' own conditions,
+    // and our gates.
+    if !schema
+        .properties
+        .iter()
+        .flatten()
+        .any(|(name, _)| name == "lastTransitionTime")
+    {
+        schema.required = None;
+    }
+    let mut inner: Vec<&mut JSONSchemaProps> = Vec::new();
+    inner.extend(
+        schema
+            .properties
+            .iter_mut()
+            .flat_map(|fields| fields.values_mut()),
+    );
+    let keys = schema.x_kubernetes_list_map_keys.clone();
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => inner.push(item.as_mut()),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => inner.extend(items),
+        None => {}
+    }
+    for schema in inner {
+        loosen(schema);
+    }
+    if let (Some(keys), Some(JSONSchemaPropsOrArray::Schema(item))) = (keys, &mut schema.items) {
+        let required = item.required.get_or_insert_default();
+        required.extend(
+            keys.into_iter()
+                .filter(|key| !required.contains(key))
+                .collect::<Vec<_>>(),
+        );
+    }
 }
 
 /// The definitions as one YAML stream, as `operator crds` prints it.
@@ -35,8 +100,6 @@ pub fn to_yaml() -> Result<String, serde_yaml::Error> {
 ///
 /// # Errors
 /// As [`to_yaml`].
-pub fn document(
-    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-) -> Result<String, serde_yaml::Error> {
+pub fn document(definition: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     Ok(format!("---\n{}", serde_yaml::to_string(definition)?))
 }

@@ -116,6 +116,54 @@ fn unit(text: &str) -> Option<(u64, &str)> {
         .find_map(|(name, factor)| Some((factor, text.strip_prefix(name)?)))
 }
 
+/// A word of the closed set `T`, or one that another version has written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Word<T> {
+    /// A word of the set.
+    Known(T),
+    /// A word that this version does not know, kept as it was written.
+    Unknown(String),
+}
+
+impl<T: Copy> Word<T> {
+    /// The word, if this version knows it.
+    pub const fn known(&self) -> Option<T> {
+        match self {
+            Self::Known(word) => Some(*word),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// The word as written, if this version does not know it.
+    pub fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(text) => Some(text),
+        }
+    }
+}
+
+impl<T> From<T> for Word<T> {
+    fn from(word: T) -> Self {
+        Self::Known(word)
+    }
+}
+
+impl<T> JsonSchema for Word<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// A part of the pod specification that is passed through as written. Its schema is left open: the
 /// full one is larger than the rest of the resource, and the API server checks it when the pods are
 /// made.
@@ -153,6 +201,19 @@ mod tests {
                 Duration::from(text).to_std().unwrap(),
                 std::time::Duration::from_millis(millis)
             );
+        }
+    }
+
+    #[test]
+    fn a_word_of_another_version_is_kept_as_it_was() {
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        enum Colour {
+            Red,
+        }
+        for (text, known) in [("\"Red\"", Some(Colour::Red)), ("\"Blue\"", None)] {
+            let word: Word<Colour> = serde_json::from_str(text).unwrap();
+            assert_eq!(word.known(), known);
+            assert_eq!(serde_json::to_string(&word).unwrap(), text);
         }
     }
 

@@ -1,6 +1,14 @@
 //! `yaml/` is what the types generate, and small enough for `kubectl apply`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml")
@@ -28,4 +36,55 @@ fn the_folder_holds_nothing_else() {
 #[test]
 fn the_yaml_stays_under_200_kilobytes() {
     assert!(crds::to_yaml().unwrap().len() < 200_000);
+}
+
+/// Every schema under `schema` with its path.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        walk(&format!("{path}.{name}"), field, visit);
+    }
+    if schema["items"].is_object() {
+        walk(&format!("{path}[]"), &schema["items"], visit);
+    }
+}
+
+fn part(name: &str) -> Value {
+    let definition = serde_json::to_value(&crds::all()[0]).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][name].clone()
+}
+
+#[test]
+fn items_of_lists_have_no_defaults_so_that_a_live_object_stays_what_git_says() {
+    walk("spec", &part("spec"), &mut |path, schema| {
+        assert!(
+            !path.contains("[]") || schema.get("default").is_none(),
+            "{path}"
+        );
+    });
+}
+
+#[test]
+fn model_and_server_have_no_defaults_but_calibration_so_that_a_new_one_changes_no_revision() {
+    walk("spec", &part("spec"), &mut |path, schema| {
+        let frozen = path.starts_with("spec.model") || path.starts_with("spec.server");
+        let free = !frozen || path.starts_with("spec.model.calibration");
+        assert!(free || schema.get("default").is_none(), "{path}");
+    });
+}
+
+#[test]
+fn words_of_a_newer_status_pass_this_definition() {
+    walk("status", &part("status"), &mut |path, schema| {
+        for check in [
+            "enum",
+            "pattern",
+            "minimum",
+            "maximum",
+            "maxLength",
+            "default",
+        ] {
+            assert!(schema.get(check).is_none(), "{path}: {check}");
+        }
+    });
 }

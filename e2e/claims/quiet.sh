@@ -22,6 +22,43 @@ before=$(writes)
 sleep "$IDLE_SECONDS"
 same "$(writes)" "$before" "writes of the operator"
 
+claim "marks that others leave on its objects are no reason to write"
+before=$(writes)
+for kind in deployment service controllerrevision pdb; do
+    kubectl -n demo annotate "$kind" -l betterai.dev/model=helpfulness "touched=$RANDOM" --overwrite >/dev/null
+    kubectl -n demo label "$kind" -l betterai.dev/model=helpfulness "touched=$RANDOM" --overwrite >/dev/null
+done
+sleep 3 # nothing happens, so there is nothing to wait for
+same "$(writes)" "$before" "writes of the operator"
+
+claim "a selector that somebody adds to is repaired, in one write"
+before=$(writes)
+kubectl -n demo patch service helpfulness --type=merge -p '{"spec":{"selector":{"extra":"key"}}}' >/dev/null
+kubectl -n demo wait service/helpfulness --for=jsonpath='{.spec.selector.extra}'= --timeout=20s >/dev/null 2>&1 ||
+    same "$(kubectl -n demo get service helpfulness -o jsonpath='{.spec.selector.extra}')" "" "the added key"
+ready helpfulness
+sleep 3 # nothing more happens, so there is nothing to wait for
+same "$(($(writes) - before))" 1 "writes for it"
+
+claim "an environment that somebody adds to is repaired, and the pods are as before"
+deployment=$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness -o name)
+environment() { kubectl -n demo get "$deployment" -o jsonpath='{.spec.template.spec.containers[0].env[*].name}'; }
+before=$(environment)
+kubectl -n demo set env "$deployment" ADDED=1 >/dev/null
+for ((i = 0; i < 50; i++)); do [[ $(environment) != "$before" ]] || break; sleep 0.2; done
+same "$(environment)" "$before" "environment"
+kubectl -n demo rollout status "$deployment" --timeout=90s >/dev/null
+ready helpfulness
+
+claim "pinning what runs, and taking the pin away, moves no pod"
+before=$(pods)
+digest=$(get helpfulness '{.status.model.digest}')
+model tiny-reward-v2 "digest: $digest" | apply
+ready helpfulness
+model tiny-reward-v2 | apply
+ready helpfulness
+same "$(pods)" "$before" "pods"
+
 claim "an operator that would build other pods restarts no model"
 before=$(pods)
 kubectl -n betterai-system patch deployment betterai-operator --type=json \

@@ -5,3 +5,4 @@ pub mod accuracy;
 pub mod fill;
 pub mod http;
 pub mod load;
+pub mod scale;

@@ -11,7 +11,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-use inference_scoring::Observer;
+use inference_engine::Observer;
+
+use crate::http::Unscored;
+use crate::http::routes::{OTHER, ROUTES, STATUSES};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -65,7 +68,37 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// All of them, with a zero for each label that is known: what appears with the first error
+    /// cannot be alerted on.
     pub(crate) fn new() -> Self {
+        let metrics = Self::registered();
+        for route in &ROUTES {
+            let endpoint = route.path;
+            drop(metrics.durations.get_or_create(&Endpoint { endpoint }));
+            for &status in route.statuses() {
+                drop(
+                    metrics
+                        .requests
+                        .get_or_create(&Request { endpoint, status }),
+                );
+            }
+        }
+        let endpoint = OTHER;
+        drop(metrics.durations.get_or_create(&Endpoint { endpoint }));
+        for &status in STATUSES {
+            drop(
+                metrics
+                    .requests
+                    .get_or_create(&Request { endpoint, status }),
+            );
+        }
+        for error_type in Unscored::KINDS {
+            drop(metrics.errors.get_or_create(&ErrorType { error_type }));
+        }
+        metrics
+    }
+
+    fn registered() -> Self {
         let mut all = Registry::default();
         Self {
             requests: add(
@@ -244,13 +277,10 @@ fn latency() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
 }
 
-/// Resident memory of this process (proc(5), statm: the second field, in pages of 4 KiB).
+/// Resident memory of this process (proc(5), statm: the second field, in pages).
 fn resident_bytes() -> Option<i64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    statm
-        .split(' ')
-        .nth(1)?
-        .parse::<i64>()
-        .ok()
-        .map(|pages| pages * 4096)
+    let pages: i64 = statm.split(' ').nth(1)?.parse().ok()?;
+    let page = i64::try_from(rustix::param::page_size()).ok()?;
+    pages.checked_mul(page)
 }

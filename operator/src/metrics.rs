@@ -29,7 +29,14 @@ pub(crate) struct Metrics {
     reconciles: Family<Reconciled, Counter>,
     duration: Histogram,
     writes: Family<Written, Counter>,
+    empty_writes: Family<WrittenKind, Counter>,
+    events_dropped: Counter,
     definitions_missing: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WrittenKind {
+    kind: &'static str,
 }
 
 impl Metrics {
@@ -38,6 +45,8 @@ impl Metrics {
         let reconciles = Family::default();
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let writes = Family::default();
+        let empty_writes = Family::default();
+        let events_dropped = Counter::default();
         let definitions_missing = Gauge::default();
         registry.register("reconciles", "Reconciles by result", reconciles.clone());
         registry.register(
@@ -46,6 +55,16 @@ impl Metrics {
             duration.clone(),
         );
         registry.register("writes", "Writes to the API server", writes.clone());
+        registry.register(
+            "noop_writes",
+            "Writes that changed nothing",
+            empty_writes.clone(),
+        );
+        registry.register(
+            "events_dropped",
+            "Events that were not written because too many waited",
+            events_dropped.clone(),
+        );
         registry.register(
             "crd_missing",
             "1 while a custom resource definition is missing",
@@ -56,6 +75,8 @@ impl Metrics {
             reconciles,
             duration,
             writes,
+            empty_writes,
+            events_dropped,
             definitions_missing,
         }
     }
@@ -69,6 +90,15 @@ impl Metrics {
 
     pub(crate) fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.get_or_create(&Written { kind, verb }).inc();
+    }
+
+    /// A write that the API server found to change nothing.
+    pub(crate) fn wrote_nothing(&self, kind: &'static str) {
+        self.empty_writes.get_or_create(&WrittenKind { kind }).inc();
+    }
+
+    pub(crate) fn event_dropped(&self) {
+        self.events_dropped.inc();
     }
 
     pub(crate) fn definitions_missing(&self, missing: bool) {

@@ -159,9 +159,18 @@ impl Message {
         &self.0
     }
 
+    /// Who said it.
+    pub fn role(&self) -> &str {
+        self.text("role").unwrap_or_default()
+    }
+
     /// What was said, where something was.
     pub fn content(&self) -> Option<&str> {
-        match self.0.get("content")? {
+        self.text("content")
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
             Json::Text(text) => Some(text),
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Members(_) => None,
         }

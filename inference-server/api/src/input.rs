@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Chat, Limits, Problem};
+use crate::{Chat, Limits, Message, Problem};
 
 /// What is to be scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,22 @@ impl Input {
             Self::Pair(first, second) => vec![first, second],
             Self::Conversation { prompt, response } => vec![prompt, response],
             Self::Messages(chat) => chat.strings_mut(),
+        }
+    }
+
+    /// What candidates of one prompt have in common: the prompt, the turns before the last answer, or
+    /// where there is neither the text.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Pair(text, _) => text.clone(),
+            Self::Conversation { prompt, .. } => prompt.clone(),
+            Self::Messages(chat) => {
+                let turns = chat.messages.iter();
+                let last = turns.clone().rposition(|turn| turn.role() == "assistant");
+                let before = turns.take(last.unwrap_or(chat.messages.len()));
+                let turns: Vec<_> = before.filter_map(Message::content).collect();
+                turns.join("\n")
+            }
         }
     }
 

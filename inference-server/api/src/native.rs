@@ -48,6 +48,9 @@ pub struct PredictRequest {
     /// Whether the rendered chat ends where the last message's content does.
     #[serde(default)]
     pub continue_final_message: Option<bool>,
+    /// Raw logits, whatever the server's `--activation`.
+    #[serde(default)]
+    pub raw_scores: bool,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -64,6 +67,9 @@ pub struct BatchRequest {
     /// Their prompts; null for those that have none.
     #[serde(default)]
     pub contexts: Option<Vec<Option<String>>>,
+    /// Raw logits, whatever the server's `--activation`.
+    #[serde(default)]
+    pub raw_scores: bool,
     /// Carried into the log line, and nothing else.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -71,7 +77,8 @@ pub struct BatchRequest {
 }
 
 impl PredictRequest {
-    /// Names of its members: a line of a file may have others.
+    /// Names of the members that say what is scored: a line of a file may have others, and its scores
+    /// are raw ones.
     pub const MEMBERS: [&str; 10] = [
         "text",
         "context",

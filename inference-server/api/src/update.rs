@@ -99,14 +99,14 @@ pub struct CacheCleared {
 }
 
 /// Answer of `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Health {
     /// `healthy`, or `leaving`.
     pub status: &'static str,
     /// Whether there is a model.
     pub model_loaded: bool,
-    /// When this was said.
-    pub timestamp: String,
+    /// When this was said, in seconds since 1970.
+    pub timestamp: f64,
 }
 
 /// Answer of `GET /health/live` and `/health/ready`.

@@ -2,7 +2,7 @@
 //!
 //! Owns the names that `config.json` has for it, and in which order they count: those of vLLM, which
 //! follows transformers and sentence-transformers. Must not know of requests, which may ask for the
-//! logits as they are. Invariant: a name that is not known is refused when the model is loaded.
+//! logits as they are, nor how the values are computed. Invariant: a name that is not known is refused when the model is loaded.
 
 use serde_json::Value;
 
@@ -45,19 +45,6 @@ impl OutputActivation {
             Some(name) => of_function(name),
         }
     }
-
-    /// What the logits of all labels become.
-    pub fn apply(self, logits: &[f32]) -> Vec<f32> {
-        let each = |f: fn(f32) -> f32| logits.iter().map(|logit| f(*logit)).collect();
-        match (self, logits) {
-            (Self::ByLabels, [_]) | (Self::Sigmoid, _) => {
-                each(|logit| 1.0 / (1.0 + (-logit).exp()))
-            }
-            (Self::ByLabels | Self::Softmax, _) => softmax(logits),
-            (Self::Identity, _) => logits.to_vec(),
-            (Self::Tanh, _) => each(f32::tanh),
-        }
-    }
 }
 
 fn of_problem(value: &Value) -> Result<OutputActivation, LoadError> {
@@ -82,13 +69,6 @@ fn of_function(value: &Value) -> Result<OutputActivation, LoadError> {
             "config.json: the activation {value} of sentence-transformers is not served; served are Identity, Sigmoid, Softmax and Tanh of torch.nn"
         ))),
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }
 
 #[cfg(test)]
@@ -151,14 +131,6 @@ mod tests {
             r#"{"sentence_transformers":{"activation_fn":1}}"#,
         ] {
             assert!(read(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_softmax_sums_to_one_whatever_the_logits() {
-        for logits in [[1000.0, 999.0, -1000.0], [0.0, 0.0, 0.0]] {
-            let sum: f32 = OutputActivation::ByLabels.apply(&logits).iter().sum();
-            assert!((sum - 1.0).abs() < 1e-6);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{ScoredPair, ratio, sigmoid};
+use crate::evaluation::{NotFinite, ScoredPair, ratio, require_finite, sigmoid};
 
 /// Scale and shift of a sigmoid over raw scores. The scale is above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +94,9 @@ pub enum FitError {
     /// The best scale is not above 0.
     #[error("the model prefers the rejected answers: it cannot be calibrated on these pairs")]
     Reversed,
+    /// A score is no number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
 }
 
 /// The calibration under which these pairs are most probable: `scale` maximises the regularised
@@ -102,8 +105,7 @@ pub enum FitError {
 /// # Errors
 /// See [`FitError`].
 pub fn fit(pairs: &[ScoredPair]) -> Result<Calibration, FitError> {
-    let finite = |pair: &&ScoredPair| pair.margin().is_finite();
-    let pairs: Vec<_> = pairs.iter().filter(finite).collect();
+    require_finite(pairs)?;
     let weights: f64 = pairs.iter().map(|pair| pair.weight).sum();
     let squares: f64 = pairs
         .iter()
@@ -270,7 +272,8 @@ pub(crate) mod tests {
         assert_eq!(fit(&[]), Err(FitError::NoMargins));
         assert_eq!(fit(&[pair(1.0, 1.0)]), Err(FitError::NoMargins));
         assert_eq!(fit(&[pair(0.0, 1.0)]), Err(FitError::Reversed));
-        assert_eq!(fit(&[pair(f32::INFINITY, 0.0)]), Err(FitError::NoMargins));
+        let no_number = FitError::NotFinite(NotFinite { pair: 0 });
+        assert_eq!(fit(&[pair(f32::INFINITY, 0.0)]), Err(no_number));
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! How good a model's preferences are: pure functions from the scores of pairs.
 //!
 //! Owns accuracy and its interval, and the error of a calibration. It must not know where scores come
-//! from. Invariant: what is undefined is `None`, never NaN.
+//! from. Invariants: what is undefined is `None`, never NaN; a score that is no number is an error, and
+//! never half a win.
 
 use std::collections::BTreeMap;
 
@@ -123,8 +124,33 @@ pub fn wilson(p: f64, n: f64) -> [f64; 2] {
     [(middle - half).max(0.0), (middle + half).min(1.0)]
 }
 
+/// A pair has a score that is no number, so that nothing can be said of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pair {}: the model's score is not finite", pair + 1)]
+pub struct NotFinite {
+    /// Which one, from 0.
+    pub pair: usize,
+}
+
+/// # Errors
+/// When a score is no number.
+pub(crate) fn require_finite(pairs: &[ScoredPair]) -> Result<(), NotFinite> {
+    let finite = |pair: &ScoredPair| pair.chosen.is_finite() && pair.rejected.is_finite();
+    match pairs.iter().position(|pair| !finite(pair)) {
+        Some(pair) => Err(NotFinite { pair }),
+        None => Ok(()),
+    }
+}
+
 /// Evaluates scored pairs.
-pub fn evaluate(pairs: &[ScoredPair], calibration: Option<Calibration>) -> Evaluation {
+///
+/// # Errors
+/// When a score is no number.
+pub fn evaluate(
+    pairs: &[ScoredPair],
+    calibration: Option<Calibration>,
+) -> Result<Evaluation, NotFinite> {
+    require_finite(pairs)?;
     let mut all = Tally::default();
     let mut by_category: BTreeMap<String, Tally> = BTreeMap::new();
     for pair in pairs {
@@ -133,12 +159,12 @@ pub fn evaluate(pairs: &[ScoredPair], calibration: Option<Calibration>) -> Evalu
             by_category.entry(category.clone()).or_default().add(pair);
         }
     }
-    Evaluation {
+    Ok(Evaluation {
         all,
         brier: calibration.and_then(|c| brier(pairs, c.scale())),
         calibration_error: calibration.and_then(|c| calibration_error(pairs, c.scale())),
         by_category,
-    }
+    })
 }
 
 pub(crate) fn sigmoid(x: f64) -> f64 {
@@ -217,6 +243,7 @@ pub(crate) mod tests {
         let error = |scale| {
             let calibration = Calibration::new(scale, 0.0).unwrap();
             evaluate(&pairs, Some(calibration))
+                .unwrap()
                 .calibration_error
                 .unwrap()
         };
@@ -232,7 +259,7 @@ pub(crate) mod tests {
             pair(0.0, 1.0),
             pair(2.0, 0.0),
         ];
-        let all = evaluate(&pairs, None).all;
+        let all = evaluate(&pairs, None).unwrap().all;
         assert_eq!((all.wins, all.ties, all.losses), (2, 1, 1));
         assert_eq!(all.accuracy(), Some(0.625));
         assert_eq!(all.precision(), Some(2.0 / 3.0));
@@ -241,13 +268,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_score_that_is_no_number_is_an_error_and_never_half_a_win() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for pairs in [
+                [pair(1.0, 0.0), pair(bad, 0.0)],
+                [pair(1.0, 0.0), pair(0.0, bad)],
+                [pair(1.0, 0.0), pair(bad, bad)],
+            ] {
+                let error = evaluate(&pairs, None).unwrap_err();
+                assert_eq!(error, NotFinite { pair: 1 });
+                assert!(error.to_string().contains("pair 2"), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_undefined_is_none() {
-        let none = evaluate(&[], None);
+        let none = evaluate(&[], None).unwrap();
         assert_eq!(none.all.accuracy(), None);
         assert_eq!(none.all.interval(), None);
-        let ties = evaluate(&[pair(1.0, 1.0)], None).all;
+        let ties = evaluate(&[pair(1.0, 1.0)], None).unwrap().all;
         assert_eq!((ties.precision(), ties.f1()), (None, None));
-        let losses = evaluate(&[pair(0.0, 1.0)], None);
+        let losses = evaluate(&[pair(0.0, 1.0)], None).unwrap();
         assert_eq!(losses.all.f1(), None);
         assert_eq!((losses.brier, losses.calibration_error), (None, None));
     }
@@ -271,7 +313,7 @@ pub(crate) mod tests {
                     ..pair((i % 2) as f32, 0.5)
                 })
                 .collect();
-            evaluate(&pairs, None).all
+            evaluate(&pairs, None).unwrap().all
         };
         let (even, uneven) = (weighted(&[2.0; 10]), weighted(&[1.0, 1.0, 9.0, 9.0]));
         assert_eq!(even.interval(), weighted(&[1.0; 10]).interval());
@@ -286,7 +328,7 @@ pub(crate) mod tests {
             category: Some(category.to_owned()),
             ..pair(chosen, 0.0)
         };
-        let found = evaluate(&[of("a", 1.0), of("b", -1.0), pair(1.0, 0.0)], None);
+        let found = evaluate(&[of("a", 1.0), of("b", -1.0), pair(1.0, 0.0)], None).unwrap();
         assert_eq!(found.by_category["a"].accuracy(), Some(1.0));
         assert_eq!(found.by_category["b"].accuracy(), Some(0.0));
         assert_eq!(found.all.pairs(), 3);
@@ -302,7 +344,7 @@ pub(crate) mod tests {
                 .into_iter()
                 .map(|(chosen, rejected, weight)| ScoredPair { weight, ..pair(chosen, rejected) })
                 .collect();
-            let found = evaluate(&pairs, Calibration::new(scale, 0.0));
+            let found = evaluate(&pairs, Calibration::new(scale, 0.0)).unwrap();
             let accuracy = found.all.accuracy().unwrap();
             let [lower, upper] = found.all.interval().unwrap();
             prop_assert!(0.0 <= lower && lower <= accuracy + 1e-9);

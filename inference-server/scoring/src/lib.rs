@@ -1,41 +1,59 @@
-//! A [`Scorer`] over an engine: admission, queue, deadlines, calibration.
+//! What every source of scores is: the trait [`Scorer`], its request and its answer; how answers are
+//! judged ([`evaluation`]) and what confidence they have ([`calibration`]).
 //!
-//! Owns when a request is scored. It must not know of HTTP, nor of how a model computes. Invariants:
-//! a request is answered once, by a score or an error; a batch is admitted whole or not at all;
-//! whatever waits is bounded.
+//! Owns what is asked and what is answered. It must not know of a model, an engine, a runtime or HTTP,
+//! so that scores may come from another process as well as from here. Invariants: an answer says by
+//! whom it was given; a score that is no number is a value here, and an error only where it is shown.
 
-pub mod cache;
 pub mod calibration;
+mod deadline;
+mod description;
 pub mod evaluation;
-mod lanes;
-mod local;
-mod pace;
-mod queue;
-mod room;
-pub mod scheduler;
+mod inputs;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use inference_api::{Input, InputOptions};
+use inference_api::InputOptions;
 
 pub use calibration::Calibration;
-pub use local::{LocalScorer, Settings, text_input};
+pub use deadline::Deadline;
+pub use description::{Activation, Backbone, Description};
+pub use inputs::Inputs;
 
-/// What is to be scored, and by when.
+/// What is to be scored, by when, and for whom.
 #[derive(Clone, Debug)]
 pub struct ScoreRequest {
     /// The inputs, in the order of the answer.
-    pub inputs: Vec<Input>,
+    pub inputs: Inputs,
     /// How they are turned into tokens.
     pub options: InputOptions,
     /// When the answer is of no use any more.
-    pub deadline: Instant,
+    pub deadline: Deadline,
+    /// Whether it is a part of a long request: others come first where both want a core.
+    pub bulk: bool,
+    /// Where it comes from. All parts of a long request have the same.
+    pub origin: Arc<Origin>,
+}
+
+/// Where a request comes from: what decides who scores it, and what it is found by in logs and traces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What requests that belong together have in common, such as a user or a prompt: chosen once,
+    /// before a long request is split.
+    pub key: String,
+    /// The revision that has to answer; any where absent.
+    pub pin: Option<String>,
+    /// The request's id.
+    pub id: String,
+    /// The W3C `traceparent` of the span that scoring belongs to.
+    pub trace: Option<String>,
 }
 
 /// The score of one input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Raw logits of all labels.
+    /// Raw logits of all labels. They may not be finite.
     pub logits: Vec<f32>,
     /// Tokens that were scored.
     pub tokens: usize,
@@ -43,11 +61,20 @@ pub struct Score {
     pub truncated: bool,
 }
 
+impl Score {
+    /// Whether all logits are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.logits.iter().all(|logit| logit.is_finite())
+    }
+}
+
 /// The scores of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
     /// One for each input, in its order.
     pub scores: Vec<Score>,
+    /// Who gave them.
+    pub by: Arc<Description>,
     /// How many of them were remembered and not computed.
     pub hits: usize,
     /// Where the time went.
@@ -86,23 +113,37 @@ pub enum ScoreError {
     /// The deadline passed after admission.
     #[error("the request was not scored within its time: try again, or raise --timeout")]
     Late,
-    /// The model answered something that is no number.
-    #[error("the model's score is not finite")]
-    NotFinite,
     /// The engine failed.
     #[error("the engine failed")]
-    Engine,
-    /// No model is loaded.
-    #[error("no model is loaded yet: try again")]
+    Engine {
+        /// At which input, where that is known.
+        index: Option<usize>,
+    },
+    /// No model is loaded, or it cannot be worked on for a while.
+    #[error("no model can be asked now: try again")]
     NotReady,
 }
 
-/// Watches the engine's work.
-pub trait Observer: Send + Sync + std::fmt::Debug {
-    /// A batch was computed.
-    fn batch(&self, sequences: usize, tokens: usize, took: Duration);
-    /// A request's client left before its score was computed.
-    fn left(&self);
+impl ScoreError {
+    /// The same, with the place of its input among more of them.
+    #[must_use]
+    pub fn moved(self, place: impl FnOnce(usize) -> usize) -> Self {
+        match self {
+            Self::Input {
+                index,
+                message,
+                too_long,
+            } => Self::Input {
+                index: place(index),
+                message,
+                too_long,
+            },
+            Self::Engine { index } => Self::Engine {
+                index: index.map(place),
+            },
+            Self::Overloaded | Self::Late | Self::NotReady => self,
+        }
+    }
 }
 
 /// What every source of scores does: an engine here, or a revision elsewhere.

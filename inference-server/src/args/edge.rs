@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::http::HeaderValue;
 use ipnet::IpNet;
 use jsonwebtoken::Algorithm;
 
+use super::duration;
 use crate::http::edge::{
-    ApiKeys, Auth, Edge, Filter, GUIDE_PATTERNS, Jwks, Jwt, JwtSettings, Limiter, Proxies, Rate,
-    Reloaded, secret,
+    ApiKeys, Auth, BODY_BYTES, Budget, Edge, Filter, GUIDE_PATTERNS, Jwks, Jwt, JwtSettings,
+    Limiter, Proxies, Rate, Reloaded, secret,
 };
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -30,6 +32,10 @@ pub(crate) struct EdgeArgs {
     /// Whom tokens must be meant for.
     #[arg(long, env = "REWARD_JWT_AUDIENCE")]
     pub(crate) jwt_audience: Option<String>,
+    /// How far the clocks of the issuer and of this server may differ: a token is taken so long before
+    /// its `nbf` and after its `exp`.
+    #[arg(long, env = "REWARD_JWT_LEEWAY", default_value = "10s", value_parser = duration)]
+    pub(crate) jwt_leeway: Duration,
     /// A file of static keys, a line each: NAME KEY [SCOPE,SCOPE]; it may change too.
     #[arg(long, env = "REWARD_API_KEY_FILE", value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
@@ -56,6 +62,9 @@ pub(crate) struct EdgeArgs {
     /// Removes tags and control characters from texts before they are scored.
     #[arg(long, env = "REWARD_SANITIZE")]
     pub(crate) sanitize: bool,
+    /// Bytes that the bodies of all requests take together; more are answered with 429.
+    #[arg(long, env = "REWARD_MAX_BODIES_BYTES", default_value_t = BODY_BYTES)]
+    pub(crate) max_bodies_bytes: usize,
 }
 
 impl EdgeArgs {
@@ -77,6 +86,7 @@ impl EdgeArgs {
             limiter: self.rate_limit.map(Limiter::new),
             proxies: Proxies::new(self.trusted_proxies.clone()),
             filter: Filter::new(&self.reject_patterns, self.sanitize),
+            bodies: Budget::new(self.max_bodies_bytes),
             origins: self.cors_origin.clone(),
         })
     }
@@ -118,6 +128,7 @@ impl EdgeArgs {
             algorithms,
             issuer: self.jwt_issuer.clone(),
             audience: self.jwt_audience.clone(),
+            leeway: self.jwt_leeway,
         };
         Jwt::new(settings, key, keys)
             .map(Some)

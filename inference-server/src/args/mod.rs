@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use edge::EdgeArgs;
 pub(crate) use model::{ModelArgs, ModelOptions};
-pub(crate) use serve::{Activation, DialectScores, LogFormat, Serve};
+pub(crate) use serve::{LogFormat, Serve};
 pub(crate) use tools::{Evaluate, Fetch, Health, Score, Verify};
 
 /// Scores texts with reward models.

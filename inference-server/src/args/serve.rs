@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use inference_api::Limits;
 use inference_scoring::Calibration;
 
 use super::{EdgeArgs, ModelArgs, duration};
+use crate::http;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {
@@ -54,7 +56,8 @@ pub(crate) struct Serve {
     /// Pairs of one evaluation.
     #[arg(long, env = "REWARD_MAX_PAIRS", default_value_t = 10_000)]
     pub(crate) max_pairs: usize,
-    /// Unicode scalars of one text.
+    /// Unicode scalars of one text; those that a request itself cuts, as by truncate_prompt_tokens,
+    /// may have more.
     #[arg(long, env = "REWARD_MAX_CHARACTERS", default_value_t = 10_000)]
     pub(crate) max_characters: usize,
     /// Bytes of one body, decompressed.
@@ -75,6 +78,10 @@ pub(crate) struct Serve {
     /// How long requests are still taken after SIGTERM, until everybody knows.
     #[arg(long, env = "REWARD_DRAIN_DELAY", default_value = "5s", value_parser = duration)]
     pub(crate) drain_delay: Duration,
+    /// How long requests that are under way may still take after that; evaluations and long lists, too,
+    /// which have more time than --timeout. Never less than --timeout.
+    #[arg(long, env = "REWARD_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
     /// Address of the API.
     #[arg(long, env = "REWARD_LISTEN", default_value = "[::]:8000")]
     pub(crate) listen: SocketAddr,
@@ -104,11 +111,32 @@ pub(crate) enum Activation {
     Sigmoid,
 }
 
-impl Activation {
-    pub(crate) fn apply(self, logit: f32) -> f32 {
-        match self {
-            Self::None => logit,
-            Self::Sigmoid => 1.0 / (1.0 + (-logit).exp()),
+impl Serve {
+    /// How requests are answered.
+    pub(crate) fn settings(&self) -> http::Settings {
+        http::Settings {
+            limits: Limits {
+                max_characters: self.max_characters,
+                max_batch: self.max_batch,
+            },
+            max_pairs: self.max_pairs,
+            max_body_bytes: self.max_body_bytes,
+            max_batch_tokens: self.max_batch_tokens,
+            max_concurrent_requests: self.max_concurrent_requests,
+            timeout: self.timeout,
+            evaluate_timeout: self.evaluate_timeout,
+            label: self.label,
+            activation: self.activation.into(),
+            dialect_scores: self.dialect_scores.into(),
+        }
+    }
+}
+
+impl From<Activation> for inference_scoring::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::None => Self::Identity,
+            Activation::Sigmoid => Self::Sigmoid,
         }
     }
 }
@@ -120,6 +148,15 @@ pub(crate) enum DialectScores {
     Peer,
     /// Logits, always.
     Raw,
+}
+
+impl From<DialectScores> for http::DialectScores {
+    fn from(scores: DialectScores) -> Self {
+        match scores {
+            DialectScores::Peer => Self::Peer,
+            DialectScores::Raw => Self::Raw,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 /// # Errors
 /// When the line is no object, or they make none.
 pub(crate) fn of_members<T: DeserializeOwned>(
-    line: &str,
+    line: &[u8],
     names: &[&str],
 ) -> Result<T, serde_json::Error> {
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(line)?;
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(line)?;
     members.retain(|name, _| names.contains(&name.as_str()));
     serde_json::from_str(&serde_json::to_string(&members)?)
 }
@@ -30,7 +30,8 @@ mod tests {
     #[test]
     fn members_of_other_names_are_passed_over() {
         let line = r#"{"id":7,"text":"a\u0062","cont\u0065xt":"q","source":{"text":1}}"#;
-        let request: PredictRequest = of_members(line, &PredictRequest::MEMBERS).unwrap();
+        let request: PredictRequest =
+            of_members(line.as_bytes(), &PredictRequest::MEMBERS).unwrap();
         assert_eq!(request.text.as_deref(), Some("ab"));
         assert_eq!(request.context.as_deref(), Some("q"));
     }

@@ -1,32 +1,42 @@
 //! Connections: taken, looked at, served, and brought to their end.
 //!
 //! Owns which threads serve a connection. Probes are answered by the thread that takes connections,
-//! so that they never stand in the queue of the requests whose queue they ask about. Invariants:
+//! so that they never stand in the queue of the requests whose queue they ask about. Invariants: no
+//! request that is no probe is worked on by that thread, whatever came before it on its connection;
 //! while the server leaves it still takes connections for the delay, because those who send to it
 //! learn late; then each connection ends after the request that it is in.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::http::Lifecycle;
 use crate::http::edge::Peer;
+use crate::http::{Lifecycle, routes};
 
-/// The longest that a client may take for its headers.
-const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that a client may take for the first bytes of a connection.
+const FIRST_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that a connection may be idle between two requests, the headers of the next one
+/// included. Clients keep connections in their pools for up to 90 s: whoever closes first must be the
+/// client, or a request is lost now and then.
+const IDLE_PATIENCE: Duration = Duration::from_mins(2);
 /// What a connection may keep of what it reads: also the most that the headers of a request may have.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// How the first request of a probe's connection begins.
@@ -85,7 +95,7 @@ pub(super) async fn serve(
         .await
         .is_err()
     {
-        tracing::warn!(target: "api", "requests were cut off at the end of --timeout");
+        tracing::warn!(target: "api", "requests were cut off at the end of --drain-timeout");
     }
 }
 
@@ -103,7 +113,7 @@ impl Connection {
     async fn begin(self, requests: Handle, closing: CancellationToken) {
         // Small answers should not wait for more.
         let _ = self.stream.set_nodelay(true);
-        let looked = tokio::time::timeout(HEADER_PATIENCE, is_probe(&self.stream));
+        let looked = tokio::time::timeout(FIRST_PATIENCE, is_probe(&self.stream));
         let here = tokio::select! {
             probe = looked => match probe {
                 Ok(Ok(probe)) => probe,
@@ -114,7 +124,15 @@ impl Connection {
             () = closing.cancelled() => true,
         };
         if here {
-            self.serve().await;
+            let Self {
+                stream,
+                peer,
+                router,
+                open,
+            } = self;
+            let moved = Arc::new(AtomicBool::new(false));
+            let connection = connection(stream, router, peer, moved.clone());
+            here_first(open.watch(connection), &moved, &requests).await;
         } else {
             requests.spawn(self.moved());
         }
@@ -122,29 +140,80 @@ impl Connection {
 
     /// The same on the threads that this is awaited on, which watch the socket from now on.
     async fn moved(self) {
-        let stream = self.stream.into_std().and_then(TcpStream::from_std);
-        match stream {
-            Ok(stream) => Self { stream, ..self }.serve().await,
-            Err(error) => tracing::warn!(target: "api", %error, "a connection is lost"),
+        let stream = match self.stream.into_std().and_then(TcpStream::from_std) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(target: "api", %error, "a connection is lost");
+                return;
+            }
+        };
+        let moved = Arc::new(AtomicBool::new(true));
+        ended(
+            self.open
+                .watch(connection(stream, self.router, self.peer, moved))
+                .await,
+        );
+    }
+}
+
+/// A connection that is served when it is polled. When the first request has come that is no probe,
+/// `moved` says so before anything is done for it.
+fn connection<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: I,
+    router: Router,
+    peer: SocketAddr,
+    moved: Arc<AtomicBool>,
+) -> impl GracefulConnection<Error = hyper::Error> + Send {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let path = request.uri().path();
+        let move_first = !routes::is_probe(path) && !moved.swap(true, Ordering::Relaxed);
+        let (mut request, router) = (request.map(Body::new), router.clone());
+        request.extensions_mut().insert(Peer(peer));
+        let mut waits = move_first;
+        async move {
+            // Whoever polls this next does so where the request belongs.
+            poll_fn(|_| {
+                if std::mem::take(&mut waits) {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            router.oneshot(request).await
+        }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_PATIENCE)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Serves a connection here while nothing but probes come, and then on the threads of `requests`.
+async fn here_first<E: std::error::Error + Send + 'static>(
+    connection: impl Future<Output = Result<(), E>> + Send + 'static,
+    moved: &AtomicBool,
+    requests: &Handle,
+) {
+    let mut connection = Box::pin(connection);
+    let outcome = poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if moved.load(Ordering::Relaxed) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    match outcome {
+        Some(outcome) => ended(outcome),
+        None => {
+            requests.spawn(async move { ended(connection.await) });
         }
     }
+}
 
-    async fn serve(self) {
-        let peer = Peer(self.peer);
-        let service = self
-            .router
-            .map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(peer);
-                request
-            });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_PATIENCE)
-            .max_buf_size(BUFFER_BYTES)
-            .serve_connection(TokioIo::new(self.stream), TowerToHyperService::new(service));
-        if let Err(error) = self.open.watch(connection).await {
-            tracing::debug!(target: "api", %error, "a connection broke");
-        }
+fn ended<E: std::error::Error>(outcome: Result<(), E>) {
+    if let Err(error) = outcome {
+        tracing::debug!(target: "api", %error, "a connection broke");
     }
 }
 
@@ -154,4 +223,84 @@ async fn is_probe(stream: &TcpStream) -> std::io::Result<bool> {
     let count = stream.peek(&mut first).await?;
     let first = first.get(..count).unwrap_or_default();
     Ok(PROBES.iter().any(|probe| first.starts_with(probe)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// Answers each request with the name of the thread that works on it.
+    fn named() -> Router {
+        let name = async || {
+            let thread = std::thread::current();
+            thread.name().unwrap_or_default().to_owned()
+        };
+        Router::new()
+            .route("/health/live", get(name))
+            .route("/predict", get(name))
+    }
+
+    fn peer() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
+
+    async fn ask(stream: &mut DuplexStream, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4_096];
+        let count = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        body.to_owned()
+    }
+
+    #[test]
+    fn a_connection_that_began_with_a_probe_moves_with_its_first_other_request() {
+        let requests = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("request")
+            .enable_all()
+            .build()
+            .unwrap();
+        let probes = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let handle = requests.handle().clone();
+        probes.block_on(async {
+            let (mut client, server) = tokio::io::duplex(4_096);
+            let moved = Arc::new(AtomicBool::new(false));
+            let open = GracefulShutdown::new();
+            let connection = connection(server, named(), peer(), moved.clone());
+            let watched = open.watch(connection);
+            tokio::spawn(async move { here_first(watched, &moved, &handle).await });
+            let own = std::thread::current().name().unwrap().to_owned();
+            assert_eq!(ask(&mut client, "/health/live").await, own);
+            assert_eq!(ask(&mut client, "/health/live").await, own);
+            assert_eq!(ask(&mut client, "/predict").await, "request");
+            assert_eq!(ask(&mut client, "/predict").await, "request");
+            assert_eq!(ask(&mut client, "/health/live").await, "request");
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_a_clients_pool_is_kept_longer_than_the_client_keeps_it() {
+        let (mut client, server) = tokio::io::duplex(4_096);
+        let moved = Arc::new(AtomicBool::new(true));
+        let open = GracefulShutdown::new();
+        tokio::spawn(open.watch(connection(server, named(), peer(), moved)));
+        ask(&mut client, "/predict").await;
+        tokio::time::sleep(Duration::from_secs(91)).await;
+        ask(&mut client, "/predict").await;
+        tokio::time::sleep(Duration::from_secs(121)).await;
+        assert_eq!(
+            client.read(&mut [0; 8]).await.unwrap(),
+            0,
+            "it ends at last"
+        );
+    }
 }

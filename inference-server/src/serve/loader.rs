@@ -5,26 +5,28 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Problem};
+use inference_engine::cache::{Scope, Store};
+use inference_engine::{Capacity, LocalScorer, Tokeniser, Unreadable, description};
 use inference_models::{Digest, LoadOptions, Model, ShownToken};
-use inference_scoring::cache::{Scope, Store};
-use inference_scoring::{Calibration, LocalScorer, Settings as ScorerSettings};
+use inference_scoring::{Calibration, Inputs, ScoreError};
 use tokio::runtime::Handle;
 
 use crate::args::Serve;
 use crate::cli::model::require_label;
-use crate::http::{Kind, Loader, ModelInfo, Served, Tokens, Wanted};
+use crate::http::{Loader, ModelInfo, Served, Tokens, Wanted};
 use crate::metrics::Metrics;
 
 /// What every model of this server has in common.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     options: LoadOptions,
-    scorer: ScorerSettings,
+    capacity: Capacity,
     label: usize,
     device: &'static str,
     cache: Option<Arc<Store>>,
@@ -35,9 +37,9 @@ impl Common {
     pub(super) fn new(args: &Serve, cache: Option<Arc<Store>>, metrics: Arc<Metrics>) -> Self {
         Self {
             options: args.model.how.load(),
-            scorer: ScorerSettings {
-                max_batch_tokens: args.max_batch_tokens,
-                max_concurrent_requests: args.max_concurrent_requests,
+            capacity: Capacity {
+                batch_tokens: args.max_batch_tokens,
+                requests: args.max_concurrent_requests,
             },
             label: args.label,
             device: args.model.how.device.as_str(),
@@ -58,57 +60,64 @@ impl Common {
     ) -> anyhow::Result<Served<LocalScorer>> {
         let facts = &model.facts;
         require_label(facts, self.label)?;
+        let about = Arc::new(description(facts, version, calibration));
         let info = ModelInfo {
-            version: version.unwrap_or_else(|| facts.digest.short().to_owned()),
-            digest: facts.digest.to_string(),
+            about: about.clone(),
             architecture: facts.architecture.clone(),
-            kind: match facts.kind {
-                inference_models::Kind::Encoder => Kind::Encoder,
-                inference_models::Kind::Decoder => Kind::Decoder,
-            },
-            labels: facts.labels.clone(),
-            activation: facts.activation,
             parameters: facts.parameters,
             dtype: facts.dtype.as_str(),
             device: self.device,
             max_tokens: model.tokenizer.max_tokens(),
-            calibration,
             special_date: facts.special_date.clone(),
             loaded_at: jiff::Timestamp::now().as_second(),
         };
         let cache = self.cache.clone().map(|store| {
-            let scope = Scope::new(&info.version, &info.digest, info.dtype, info.device);
+            let scope = Scope::new(&about.version, &about.digest, info.dtype, info.device);
             (store, scope)
         });
-        let model = Arc::new(model);
+        let (model, observer) = (Arc::new(model), self.metrics.clone());
+        let scorer = LocalScorer::start(model, about, self.capacity, cache, observer)?;
         Ok(Served {
-            scorer: LocalScorer::start(model.clone(), self.scorer, cache, self.metrics.clone())?,
+            tokens: Some(Arc::new(ModelTokens(scorer.tokeniser().clone()))),
+            scorer,
             model: info,
-            tokens: Some(Arc::new(ModelTokens(model))),
         })
     }
 }
 
-/// Shows a model's tokens.
-struct ModelTokens(Arc<Model>);
+/// Shows a model's tokens, in turn with the requests that are scored.
+struct ModelTokens(Tokeniser);
 
 impl Tokens for ModelTokens {
-    fn tokens(&self, input: Input, options: InputOptions) -> Result<Vec<Token>, String> {
+    fn tokens(
+        &self,
+        inputs: Inputs,
+        options: InputOptions,
+        until: Instant,
+    ) -> BoxFuture<'_, Result<Vec<Vec<Token>>, ScoreError>> {
         let special = options.add_special_tokens.unwrap_or(true);
-        let Input::Text(text) = input else {
-            return Err("send one text".to_owned());
-        };
-        let tokens = self.0.tokenizer.show(&text, special);
-        let token = |shown: ShownToken| Token {
-            id: shown.id,
-            text: shown.text,
-            special: shown.place.is_none(),
-            start: shown.place.map(|place| place.0),
-            stop: shown.place.map(|place| place.1),
-        };
-        let tokens = tokens.map_err(|error| error.to_string())?;
-        Ok(tokens.into_iter().map(token).collect())
+        Box::pin(self.0.each(inputs, until, move |model, input| {
+            show(model, input, special)
+        }))
     }
+}
+
+fn show(model: &Model, input: &Input, special: bool) -> Result<Vec<Token>, Unreadable> {
+    let Input::Text(text) = input else {
+        return Err(Unreadable {
+            message: "send one text".to_owned(),
+            too_long: false,
+        });
+    };
+    let tokens = model.tokenizer.show(text, special);
+    let token = |shown: ShownToken| Token {
+        id: shown.id,
+        text: shown.text,
+        special: shown.place.is_none(),
+        start: shown.place.map(|place| place.0),
+        stop: shown.place.map(|place| place.1),
+    };
+    Ok(tokens?.into_iter().map(token).collect())
 }
 
 /// Loads models from the folders of one folder.
@@ -140,10 +149,22 @@ impl FolderLoader {
     fn folder(&self, path: &str) -> Result<PathBuf, Problem> {
         let folder = self.root.join(path).canonicalize().ok();
         folder
-            .filter(|folder| folder.starts_with(&self.root) && folder.is_dir())
+            .filter(|folder| folder.starts_with(&self.root) && self.holds(folder))
             .ok_or_else(|| {
                 Problem::unprocessable("model_path: there is no such folder under --models-root")
             })
+    }
+
+    /// Whether it is a folder, none of whose files is a link to outside the root.
+    fn holds(&self, folder: &Path) -> bool {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return false;
+        };
+        entries.flatten().all(|entry| {
+            let place = entry.path().canonicalize();
+            // A link to nowhere is nobody's file; where it is one of the model's, loading says so.
+            place.map_or(true, |place| place.starts_with(&self.root))
+        })
     }
 }
 
@@ -190,14 +211,8 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../e2e/fixtures/demo-models/tiny-reward-v1");
         let model = inference_models::load(&folder, &LoadOptions::default()).unwrap();
-        let tokens = ModelTokens(Arc::new(model));
-        let shown = |special| {
-            let options = InputOptions {
-                add_special_tokens: Some(special),
-                ..InputOptions::default()
-            };
-            tokens.tokens(Input::Text("Où est Tokyo?".to_owned()), options)
-        };
+        let text = Input::Text("Où est Tokyo?".to_owned());
+        let shown = |special| show(&model, &text, special);
         let (with, without) = (shown(true).unwrap(), shown(false).unwrap());
         assert!(with[0].special && with[0].text.as_deref() == Some("[CLS]"));
         assert_eq!(with[0].start, None);
@@ -218,14 +233,22 @@ mod tests {
             std::fs::create_dir_all(folder.path().join(inside)).unwrap();
         }
         std::fs::write(root.join("file"), "").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
+        let link = |to: &str, from: &str| {
+            std::os::unix::fs::symlink(folder.path().join(to), root.join(from)).unwrap();
+        };
+        link("secret", "link");
+        std::fs::create_dir(root.join("sly")).unwrap();
+        std::fs::write(folder.path().join("secret/config.json"), "{}").unwrap();
+        link("secret/config.json", "sly/config.json");
+        std::fs::write(root.join("a/config.json"), "{}").unwrap();
+        link("models/a/config.json", "b/config.json");
         let loader = FolderLoader {
             root: root.canonicalize().unwrap(),
             common: Common {
                 options: LoadOptions::default(),
-                scorer: ScorerSettings {
-                    max_batch_tokens: 1,
-                    max_concurrent_requests: 1,
+                capacity: Capacity {
+                    batch_tokens: 1,
+                    requests: 1,
                 },
                 label: 0,
                 device: "cpu",
@@ -236,6 +259,7 @@ mod tests {
         };
         for path in [
             "a",
+            "b",
             "b/c",
             "./a",
             "b/../a",
@@ -248,6 +272,7 @@ mod tests {
             "..",
             "../secret",
             "link",
+            "sly",
             "/etc",
             "missing",
             "file",

@@ -13,10 +13,10 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use inference_api::{Limits, Problem};
+use inference_api::Problem;
+use inference_engine::LocalScorer;
+use inference_engine::cache::{CacheSettings, Store};
 use inference_models::Model;
-use inference_scoring::LocalScorer;
-use inference_scoring::cache::{CacheSettings, Store};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::Serve;
 use crate::cli::verify::Document;
 use crate::http::edge::Edge;
-use crate::http::{self, App, CacheControl, Lifecycle, NoCache, Settings, Updates};
+use crate::http::{self, App, CacheControl, Lifecycle, NoCache, Updates};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::spans::Spans;
@@ -55,11 +55,15 @@ pub(crate) fn run(mut args: Serve) -> anyhow::Result<()> {
         .build()?;
     // This thread: connections, probes and signals. It does not step back, and so the threads that
     // it starts do not, the engine's above all.
-    Builder::new_current_thread()
+    let own = Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
-        .build()?
-        .block_on(serve(args, requests.handle().clone()))
+        .build()?;
+    let outcome = own.block_on(serve(args, requests.handle().clone()));
+    // A model that loads still cannot be interrupted, and is of no use any more.
+    own.shutdown_background();
+    requests.shutdown_background();
+    outcome
 }
 
 fn today() -> String {
@@ -92,11 +96,11 @@ async fn serve(args: Serve, requests: Handle) -> anyhow::Result<()> {
     };
     let lifecycle = Arc::new(Lifecycle::default());
     let app = Arc::new(app(&args, edge, spans.clone(), model, lifecycle.clone())?);
-    let version = app.current.load().model.version.clone();
+    let version = app.current.load().model.about.version.clone();
     tracing::info!(target: "api", address = %listener.local_addr()?, version, "ready");
     let drain = connections::Drain {
         delay: args.drain_delay,
-        patience: args.timeout,
+        patience: args.drain_timeout.max(args.timeout),
     };
     let admin = async {
         if let Some(listener) = admin {
@@ -169,7 +173,7 @@ fn app(
     let common = Common::new(args, cache.clone(), metrics.clone());
     let load_seconds = model.facts.load_seconds;
     let served = common.serve(model, args.model_version.clone(), args.calibration)?;
-    metrics.loaded(&served.model.version, load_seconds);
+    metrics.loaded(&served.model.about.version, load_seconds);
     let updates = match &args.models_root {
         Some(root) if args.allow_update => {
             Some(Updates::new(Arc::new(FolderLoader::new(root, common)?)))
@@ -178,7 +182,7 @@ fn app(
     };
     Ok(App {
         current: ArcSwap::from_pointee(served),
-        settings: settings(args),
+        settings: args.settings(),
         edge: Arc::new(edge),
         spans,
         metrics,
@@ -211,24 +215,6 @@ impl CacheControl for Remembered {
             let cleared = self.0.invalidate(model_version).await;
             cleared.map_err(|error| Problem::unavailable(error).retry_after(1))
         })
-    }
-}
-
-fn settings(args: &Serve) -> Settings {
-    Settings {
-        limits: Limits {
-            max_characters: args.max_characters,
-            max_batch: args.max_batch,
-        },
-        max_pairs: args.max_pairs,
-        max_body_bytes: args.max_body_bytes,
-        max_batch_tokens: args.max_batch_tokens,
-        max_concurrent_requests: args.max_concurrent_requests,
-        timeout: args.timeout,
-        evaluate_timeout: args.evaluate_timeout,
-        label: args.label,
-        activation: args.activation,
-        dialect_scores: args.dialect_scores,
     }
 }
 

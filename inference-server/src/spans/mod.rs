@@ -134,6 +134,18 @@ impl RequestSpan {
         self.0.context.span().span_context().trace_id()
     }
 
+    /// What the spans of others that belong to this one say of their parent (W3C trace context).
+    pub(crate) fn traceparent(&self) -> String {
+        let span = self.0.context.span();
+        let context = span.span_context();
+        format!(
+            "00-{}-{}-{:02x}",
+            context.trace_id(),
+            context.span_id(),
+            context.trace_flags().to_u8()
+        )
+    }
+
     /// What a client wants to find its request by.
     pub(crate) fn metadata(&self, metadata: &str) {
         let metadata = KeyValue::new("reward.metadata", bounded(metadata));

@@ -1,6 +1,8 @@
 //! The program itself: started, asked over sockets, told to leave.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod documents;
+mod leaving;
 mod redis;
 mod threads;
 mod traces;
@@ -268,6 +270,107 @@ fn score_keeps_order_and_fields_and_goes_on_after_a_bad_line() {
     assert!(rows[0]["score"].as_f64().unwrap().abs() < 9.0);
     assert!(rows[1]["error"].is_string() && rows[2]["error"].is_string());
     assert!(rows[3]["score"].is_number());
+}
+
+#[test]
+fn score_writes_what_it_does_not_know_as_it_was_and_survives_what_is_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (
+        folder.path().join("in.jsonl"),
+        folder.path().join("out.jsonl"),
+    );
+    let kept =
+        r#""z":1.0,"a":1e400,"big":123456789012345678901234567890,"m":{"y":1.50,"b":[1E2,-0]}"#;
+    let mut bytes = format!("{{{kept},\"text\":\"a\"}}\n").into_bytes();
+    bytes.extend_from_slice(b"{\"text\":\"\xff\xfe\"}\n\xff\n{\"text\":\"\\ud800\"}\n");
+    bytes.extend_from_slice(b"{\"text\":\"b\"}\r\n{\"text\":\"c\"}");
+    std::fs::write(&input, &bytes).unwrap();
+    let model = demo("tiny-reward-v1");
+    let args = [
+        "score",
+        "--model",
+        model.to_str().unwrap(),
+        "--input",
+        input.to_str().unwrap(),
+        "--output",
+        output.to_str().unwrap(),
+    ];
+    let outcome = run(&args);
+    assert_eq!(outcome.status.code(), Some(1));
+    let text = std::fs::read_to_string(&output).unwrap();
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows.len(), 6, "{text}");
+    let begin = format!("{{{kept},\"text\":\"a\",\"score\":");
+    assert!(rows[0].starts_with(&begin), "{}", rows[0]);
+    let row = |i: usize| serde_json::from_str::<Value>(rows[i]).unwrap();
+    for bad in &rows[1..4] {
+        assert!(bad.contains("\"error\":\""), "{bad}");
+    }
+    assert!(
+        row(4)["score"].is_number() && row(5)["score"].is_number(),
+        "{text}"
+    );
+    let again = run(&args);
+    assert_eq!(
+        again.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+    assert_eq!(
+        std::fs::read_to_string(&output).unwrap(),
+        text,
+        "nothing is left to do"
+    );
+}
+
+#[test]
+fn an_evaluation_of_a_server_is_that_of_its_model_whatever_its_limits_and_activation() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = folder.path().join("pairs.jsonl");
+    let all = demo("").join("../data/preferences-eval.jsonl");
+    let all = std::fs::read_to_string(all).unwrap();
+    let some: Vec<&str> = all.lines().take(100).collect();
+    std::fs::write(&pairs, some.join("\n")).unwrap();
+    let server = Server::start(&[
+        "--activation",
+        "sigmoid",
+        "--max-batch",
+        "50",
+        "--max-body-bytes",
+        "2000",
+    ]);
+    let evaluate = |source: &[&str]| {
+        let pairs = ["--pairs", pairs.to_str().unwrap()];
+        let args = [&["evaluate", "--json", "--calibrate"], source, &pairs].concat();
+        let outcome = Command::new(PROGRAM)
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(outcome.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        (report, said)
+    };
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ] {
+        std::fs::copy(demo("tiny-reward-v1").join(file), model.join(file)).unwrap();
+    }
+    let (here, _) = evaluate(&["--model", model.to_str().unwrap()]);
+    let url = format!("http://127.0.0.1:{}", server.port);
+    let (there, said) = evaluate(&["--url", &url]);
+    for field in ["accuracy", "calibration", "brier"] {
+        assert_eq!(here[field], there[field], "{field}");
+    }
+    assert!(said.contains("422") || said.contains("413"), "{said}");
+    assert!(said.contains("texts at once"), "{said}");
 }
 
 #[test]

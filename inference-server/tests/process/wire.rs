@@ -19,6 +19,12 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// What `GET` answers, head included.
+    pub(super) fn ask_for_text(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.raw(request.as_bytes())
+    }
+
     /// The status, the JSON and the headers of an answer.
     pub(super) fn ask_for_head(
         &self,

@@ -5,20 +5,23 @@
 //! Invariant: [`plan::plan`] is idempotent at a fixed time, so that the operator may be killed
 //! between any two of its actions.
 //!
-//! The way of the data: [`observed`] (what is there) → [`resolve`] (what the spec means) →
-//! [`rollout`] (who serves) → [`resources`] (which objects that takes) and [`status`] (what is
-//! said) → [`plan`].
+//! The way of the data: [`observed`] (what the shell has seen) → [`reading`] (what it means) →
+//! [`rollout`] (what is decided) → [`children`] (which objects that takes) and [`status`]
+//! (what is said), both from reading and decision → [`plan`]. Below them lie [`identity`], [`spec`],
+//! [`state`], [`records`] (what is written to be read again) and [`objects`] (builders).
 
-pub mod commands;
+pub mod children;
 pub mod compare;
 pub mod identity;
+pub mod objects;
 pub mod observed;
 pub mod plan;
-pub mod resolve;
-pub mod resources;
+pub mod reading;
+pub mod records;
 pub mod rollout;
+pub mod spec;
+pub mod state;
 pub mod status;
-pub mod validate;
 
 use crds::conditions::StalledReason;
 

@@ -1,6 +1,7 @@
 //! The controllers, one folder a kind, and their common start.
 
 mod reward_model;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
 use crate::runtime::{shutdown, telemetry};
 
+/// How long reconciles may still run after the stop; less than the pod's grace period.
+const LAST_WORDS: Duration = Duration::from_secs(12);
+
 /// Runs the operator until it is told to stop.
 ///
 /// # Errors
@@ -25,11 +29,14 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
     let stop = shutdown::token()?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
+    // Health and metrics are answered until the last reconcile has ended.
+    let served = CancellationToken::new();
+    let _served = served.clone().drop_guard();
     let admin = tokio::spawn(admin::serve(
         args.listen,
         readiness.clone(),
         metrics.clone(),
-        stop.clone(),
+        served,
     ));
     let client = Client::try_default()
         .await
@@ -62,7 +69,7 @@ async fn until_stopped(
 ) -> anyhow::Result<()> {
     let patience = async {
         stop.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
         outcome = work => outcome,

@@ -1,4 +1,6 @@
-//! `spec.rollout.gates`: what a new revision must show.
+//! `spec.rollout.gates`: what a new revision must show. Items of a list have no defaults in the
+//! schema: the API server would write them into the live object, and a tool that compares it with
+//! Git would see a difference for ever.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -31,15 +33,15 @@ pub struct Gate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub error_limit: Option<i32>,
-    /// What is done while there is no data.
-    #[serde(default)]
-    pub on_no_data: OnNoData,
-    /// What a failure after promotion does.
-    #[serde(default)]
-    pub after_promotion: AfterPromotion,
+    /// What is done while there is no data; Wait when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_no_data: Option<OnNoData>,
+    /// What a failure after promotion does; `RollBack` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_promotion: Option<AfterPromotion>,
     /// Reports, and decides nothing.
-    #[serde(default)]
-    pub dry_run: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
     /// On what the routers count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<RouterGate>,

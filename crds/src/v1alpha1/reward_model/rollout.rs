@@ -30,6 +30,8 @@ pub struct Rollout {
     #[x_kube(
         validation = Rule::new("self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()")
             .message("weights must rise from step to step"),
+        validation = Rule::new("self.all(s, !has(s.setWeight) || self.exists_one(other, has(other.setWeight) && other.setWeight == s.setWeight))")
+            .message("weights must rise from step to step: two steps set the same one"),
     )]
     pub steps: Option<Vec<Step>>,
     /// What the new revision must show.
@@ -116,13 +118,13 @@ pub struct Step {
 }
 
 /// Sends a copy of live requests to the new revision.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShadowStep {
-    /// Of the requests.
-    #[serde(default = "hundred")]
+    /// Of the requests; 100 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
-    pub percent: i32,
+    pub percent: Option<i32>,
     /// Ends after so many pairs of scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -316,10 +318,6 @@ fn fifteen_minutes() -> Duration {
 
 const fn ten() -> i32 {
     10
-}
-
-const fn hundred() -> i32 {
-    100
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! `status`: what the operator has observed and decided. It is written at transitions, and every
 //! decision is here before it is acted upon.
 //!
-//! Invariant: all fields of the root may be absent, so that a status of any version can be read.
+//! Invariant: all fields may be absent and words may be unknown, so that a status of any version can
+//! be read and is written back as it was. The schema checks shapes only (see [`crate::all`]): a word
+//! that is new must not be refused by a definition that is old.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::value::{Decimal, Digest};
+use crate::value::{Decimal, Digest, Word};
 
 /// What the operator has observed and decided.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,16 +21,19 @@ pub struct RewardModelStatus {
     pub observed_generation: Option<i64>,
     /// One word for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
+    pub phase: Option<Word<Phase>>,
     /// One sentence for the whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Where clients send their requests inside the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Pods that are there, of every revision.
+    /// Pods that take traffic: those that `selector` selects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// The last size that was not zero: what is meant where `spec.replicas` is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_replicas: Option<i32>,
     /// Pods that are ready and take traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
@@ -57,6 +62,9 @@ pub struct RewardModelStatus {
     /// The model that was read last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelStatus>,
+    /// How often a source was read anew on the command `retry`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
     /// Revisions that failed and are not tried again; the command `retry` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revisions: Option<Vec<String>>,
@@ -97,7 +105,7 @@ pub enum Phase {
 
 /// One revision.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct RevisionStatus {
     /// Its hash.
     pub revision: String,
@@ -120,7 +128,7 @@ pub struct RevisionStatus {
 
 /// A share of the traffic: the wish, the fact, the measurement.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct TrafficShare {
     /// Of which revision.
     pub revision: String,
@@ -140,10 +148,13 @@ pub struct TrafficShare {
 
 /// The rollout in flight, or the last one.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct RolloutStatus {
     /// Names this rollout.
     pub id: String,
+    /// The revision that it brings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
@@ -156,6 +167,9 @@ pub struct RolloutStatus {
     /// How long going back would take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_eta: Option<String>,
+    /// When its pods last came further; absent while they wait for room, a quota or a human.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progressed_at: Option<Time>,
     /// When it is given up without progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
@@ -164,12 +178,12 @@ pub struct RolloutStatus {
     pub fallbacks: Option<i64>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Word<Outcome>>,
 }
 
 /// Where a rollout stands.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct StepStatus {
     /// Counted from 1.
     pub index: i32,
@@ -199,13 +213,13 @@ pub enum Outcome {
 
 /// What a gate says.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct GateStatus {
     /// Its name.
     pub name: String,
     /// Its verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Word<Verdict>>,
     /// What was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Decimal>,
@@ -240,7 +254,7 @@ pub enum Verdict {
 
 /// The model that was read last.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ModelStatus {
     /// Its digest.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,9 +276,19 @@ pub struct ModelStatus {
     pub last_failure: Option<LastFailure>,
 }
 
+/// How often a source was read anew on the command `retry`.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VerificationStatus {
+    /// Names the source.
+    pub source: String,
+    /// How often: 0 is the first time. It is a part of the verify Job's name.
+    pub attempt: u32,
+}
+
 /// The last failure of a pod that read a model.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct LastFailure {
     /// Which pod.
     pub pod: String,
@@ -279,7 +303,7 @@ pub struct LastFailure {
 
 /// A command, acknowledged once.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct LastCommand {
     /// What was asked for.
     pub verb: String,
@@ -298,20 +322,21 @@ pub struct LastCommand {
 }
 
 /// A rollout that has ended.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct HistoryEntry {
     /// Of which revision.
     pub revision: String,
     /// How it ended.
-    pub outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Word<Outcome>>,
     /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

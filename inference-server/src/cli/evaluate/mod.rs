@@ -4,6 +4,7 @@
 //! Owns the reading of pairs and the output. Invariant: the JSON has the fields of `POST /evaluate`.
 
 mod comparison;
+mod server;
 mod source;
 mod table;
 
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
         None
     };
     let own = judgement::response(
-        &evaluation::evaluate(&scored, calibration),
+        &evaluation::evaluate(&scored, calibration)?,
         seconds,
         version,
     );
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
     if let Some(url) = &args.against {
         let (other, version, seconds) = score(&Source::server(url, args)?, &pairs)?;
         comparison = Some(comparison::of(&scored, &other));
-        let found = evaluation::evaluate(&other, None);
+        let found = evaluation::evaluate(&other, None)?;
         against = Some(judgement::response(&found, seconds, version));
     }
     let report = Report {
@@ -101,7 +102,7 @@ fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
         if line.trim().is_empty() {
             continue;
         }
-        let pair: Pair = lines::of_members(&line, &Pair::MEMBERS).with_context(|| {
+        let pair: Pair = lines::of_members(line.as_bytes(), &Pair::MEMBERS).with_context(|| {
             format!(
                 "{name}, line {}: write {{\"prompt\"?, \"chosen\", \"rejected\", \"category\"?}}",
                 i + 1

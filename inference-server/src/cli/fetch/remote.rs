@@ -3,6 +3,7 @@
 //! Owns their addresses and how their files are listed. Invariant: credentials come from the
 //! environment, and are sent to nobody but whom they are for.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -145,7 +146,35 @@ fn store(text: &str) -> anyhow::Result<Remote> {
     let settings = std::env::vars().map(|(key, value)| (key.to_ascii_lowercase(), value));
     let (store, prefix) =
         object_store::parse_url_opts(&url, settings).with_context(|| text.to_owned())?;
+    if url.scheme() == "file"
+        && let Ok(folder) = url.to_file_path()
+    {
+        require_own_files(&folder)?;
+    }
     Ok(Remote::Store { store, prefix })
+}
+
+/// # Errors
+/// When a file of the folder is a link to outside of it: what is fetched is what was named.
+fn require_own_files(folder: &Path) -> anyhow::Result<()> {
+    let name = || format!("file://{}", folder.display());
+    let root = folder.canonicalize().with_context(name)?;
+    for entry in std::fs::read_dir(&root).with_context(name)? {
+        let path = entry.with_context(name)?.path();
+        let counts = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(digest::counts);
+        let place = path
+            .canonicalize()
+            .with_context(|| path.display().to_string())?;
+        ensure!(
+            !counts || place.starts_with(&root),
+            "{} is a link to outside of its folder: copy the file there, or name the folder that it is in",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// The files directly under `prefix` that count.

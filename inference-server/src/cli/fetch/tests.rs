@@ -190,3 +190,20 @@ async fn what_cannot_be_fetched_says_what_to_do() {
         assert!(format!("{why:#}").contains(expected), "{source}: {why:#}");
     }
 }
+
+#[tokio::test]
+async fn a_link_that_leads_out_of_a_folder_is_not_fetched() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (inside, outside) = (from.path().join("model"), from.path().join("secret"));
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(&outside, "secret").unwrap();
+    std::fs::write(inside.join("model.safetensors"), "weights").unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("notes.txt")).unwrap();
+    let url = format!("file://{}", inside.display());
+    fetch(&args(&url, to.path(), None)).await.unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("config.json")).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let why = fetch(&args(&url, empty.path(), None)).await.unwrap_err();
+    assert!(format!("{why:#}").contains("link to outside"), "{why:#}");
+    assert!(!empty.path().join("config.json").exists());
+}

@@ -4,6 +4,7 @@
 //! ours are kept; a line that cannot be scored gets an `error` and the run goes on; an interrupted
 //! run is continued, not repeated.
 
+mod fields;
 mod resume;
 
 use std::fs::File;
@@ -13,10 +14,11 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use inference_api::Limits;
 use inference_api::native::PredictRequest;
+use inference_engine::text_input;
 use inference_models::{EncodeOptions, Model, Packed};
-use inference_scoring::text_input;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::fields::Fields;
 use super::{lines, model, progress};
 use crate::args::Score;
 
@@ -32,12 +34,12 @@ pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
     let (input, size) = reader(&args.input)?;
     let progress = progress::bytes("scoring", size);
     let mut lines = BufReader::new(progress.wrap_read(input))
-        .lines()
+        .split(b'\n')
         .map(|line| line.with_context(|| format!("{} cannot be read", args.input.display())))
-        .filter(|line| !matches!(line, Ok(line) if line.trim().is_empty()));
+        .filter(|line| !matches!(line, Ok(line) if line.trim_ascii().is_empty()));
     let (mut output, mut bad) = writer(args, &model, &mut lines)?;
     loop {
-        let chunk: Vec<String> = lines.by_ref().take(CHUNK).collect::<anyhow::Result<_>>()?;
+        let chunk: Vec<Vec<u8>> = lines.by_ref().take(CHUNK).collect::<anyhow::Result<_>>()?;
         if chunk.is_empty() {
             break;
         }
@@ -67,7 +69,7 @@ fn reader(path: &Path) -> anyhow::Result<(Box<dyn Read>, Option<u64>)> {
 fn writer(
     args: &Score,
     model: &Model,
-    lines: &mut impl Iterator<Item = anyhow::Result<String>>,
+    lines: &mut impl Iterator<Item = anyhow::Result<Vec<u8>>>,
 ) -> anyhow::Result<(BufWriter<Box<dyn Write>>, usize)> {
     if args.output == Path::new("-") {
         return Ok((BufWriter::new(Box::new(std::io::stdout())), 0));
@@ -110,7 +112,7 @@ fn settings(args: &Score, model: &Model) -> Value {
 fn score(
     model: &Model,
     args: &Score,
-    lines: &[String],
+    lines: &[Vec<u8>],
     output: &mut impl Write,
 ) -> anyhow::Result<usize> {
     let mut batch = Packed::default();
@@ -134,13 +136,13 @@ fn score(
             logit.ok_or_else(|| "the model's score is not finite".to_owned())
         });
         match score {
-            Ok(score) => fields.insert(args.field.clone(), Value::from(score)),
+            Ok(score) => fields.set(&args.field, &score)?,
             Err(error) => {
                 bad += 1;
                 fields.remove(&args.field);
-                fields.insert("error".to_owned(), Value::from(error))
+                fields.set("error", &error)?;
             }
-        };
+        }
         serde_json::to_writer(&mut *output, &fields).context("the output cannot be written")?;
         writeln!(output).context("the output cannot be written")?;
     }
@@ -148,21 +150,20 @@ fn score(
 }
 
 /// What the line asks for; it may hold members that are none of a request's.
-fn request(line: &str) -> Result<PredictRequest, String> {
+fn request(line: &[u8]) -> Result<PredictRequest, String> {
     lines::of_members(line, &PredictRequest::MEMBERS).map_err(|error| error.to_string())
 }
 
 /// The line's fields, and its tokens or why it has none.
-fn read(
-    model: &Model,
-    line: &str,
-) -> (
-    Map<String, Value>,
-    Result<inference_models::Encoded, String>,
-) {
-    let fields: Map<String, Value> = match serde_json::from_str(line) {
+fn read(model: &Model, line: &[u8]) -> (Fields, Result<inference_models::Encoded, String>) {
+    let fields: Fields = match serde_json::from_slice(line) {
         Ok(fields) => fields,
-        Err(error) => return (Map::new(), Err(format!("not a JSON object: {error}"))),
+        Err(error) => {
+            return (
+                Fields::default(),
+                Err(format!("not a JSON object: {error}")),
+            );
+        }
     };
     let encoded = request(line)
         .and_then(|request| {

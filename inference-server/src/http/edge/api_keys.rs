@@ -4,8 +4,10 @@
 //! the key. Invariants: keys are kept as hashes; a comparison takes the same time for all keys.
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
-use super::auth::{Identity, Scope, Scopes};
+use super::auth::{Identity, Scopes};
+use crate::http::base::routes::Scope;
 
 /// Shorter keys can be guessed.
 const SHORTEST: usize = 16;
@@ -41,12 +43,7 @@ impl ApiKeys {
         let mut found = None;
         // All of them, so that time does not tell which one it was.
         for known in &self.0 {
-            let differ = known
-                .hash
-                .iter()
-                .zip(hash)
-                .fold(0, |differ, (a, b)| differ | (a ^ b));
-            if std::hint::black_box(differ) == 0 {
+            if bool::from(known.hash.ct_eq(&hash)) {
                 found = Some(known);
             }
         }

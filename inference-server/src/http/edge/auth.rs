@@ -15,20 +15,12 @@ use inference_api::Problem;
 
 use super::address::Peer;
 use super::{ApiKeys, Edge, Jwt, Reloaded};
-use crate::http::error::Failure;
-use crate::http::routes::{self, Access};
+use crate::http::base::failure::{self, Failure};
+use crate::http::base::headers::API_KEY;
+use crate::http::base::routes::{self, Access, Scope};
 
 /// Longer credentials are nobody's.
 const LONGEST: usize = 8_192;
-
-/// What somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Score,
-    Evaluate,
-    Feedback,
-    Admin,
-}
 
 impl Scope {
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -79,6 +71,7 @@ pub(crate) struct Identity {
 pub(crate) struct Caller {
     pub(crate) subject: Option<String>,
     pub(crate) address: Option<IpAddr>,
+    pub(crate) is_admin: bool,
 }
 
 /// What credentials are taken.
@@ -158,7 +151,7 @@ impl Auth {
 /// A bearer token, or the `x-api-key` header.
 fn credentials(headers: &HeaderMap) -> Result<&str, Denied> {
     let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
-    let mut keys = headers.get_all("x-api-key").iter();
+    let mut keys = headers.get_all(API_KEY).iter();
     let text = match (bearers.next(), keys.next()) {
         (None, None) => return Err(Denied::Missing),
         (Some(bearer), None) => {
@@ -188,14 +181,25 @@ pub(super) async fn layer(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let access = routes::find(path.map(MatchedPath::as_str)).map(|route| route.access);
-    // What is no route is answered with 404, whoever asks.
-    let access = access.unwrap_or(Access::Open);
+    let access = match path.map(MatchedPath::as_str) {
+        // What is no route is answered with 404, whoever asks.
+        None => Access::Open,
+        Some(path) => match routes::find(Some(path)) {
+            Some(route) => route.access,
+            // A handler that nobody has said for whom it is: it is for nobody.
+            None => {
+                return failure::unknown_route(request.uri().clone())
+                    .await
+                    .into_response();
+            }
+        },
+    };
     let peer = request.extensions().get::<Peer>().copied();
     let address = peer.map(|peer| edge.proxies.client(peer.0.ip(), request.headers()));
     match edge.auth.check(access, request.headers()).await {
         Ok(identity) => {
             request.extensions_mut().insert(Caller {
+                is_admin: identity.scopes.has(Scope::Admin),
                 subject: identity.subject,
                 address,
             });

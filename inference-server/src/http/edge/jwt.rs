@@ -4,17 +4,17 @@
 //! own kind, so a token cannot choose how it is checked; `exp` is required, `nbf` is checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Reloaded;
-use super::auth::{Denied, Identity, Scope};
+use super::auth::{Denied, Identity};
 use super::jwks::Jwks;
+use crate::http::base::routes::Scope;
 
-/// Clocks may differ by so many seconds.
-const LEEWAY: u64 = 10;
 /// A shorter secret can be found by trying (RFC 7518, 3.2).
 const SHORTEST_SECRET: usize = 32;
 
@@ -24,6 +24,8 @@ pub(crate) struct JwtSettings {
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) issuer: Option<String>,
     pub(crate) audience: Option<String>,
+    /// How far the clocks of issuer and server may differ.
+    pub(crate) leeway: Duration,
 }
 
 /// Checks tokens.
@@ -111,7 +113,7 @@ impl Jwt {
         let first = algorithms.first().ok_or(Denied::Invalid)?;
         let mut validation = Validation::new(*first);
         validation.algorithms = algorithms;
-        validation.leeway = LEEWAY;
+        validation.leeway = self.settings.leeway.as_secs();
         validation.validate_nbf = true;
         let mut required = vec!["exp"];
         if let Some(issuer) = &self.settings.issuer {

@@ -227,6 +227,7 @@ mod tests {
         let caller = |address: &str| Caller {
             subject: Some("s".to_owned()),
             address: Some(address.parse().unwrap()),
+            is_admin: false,
         };
         let subjects = limiter("1/h");
         assert_eq!(subjects.take(&caller("1.1.1.1")), Ok(()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inference_scoring::cache::{CacheSettings, Scope, Store};
+use inference_engine::cache::{CacheSettings, Scope, Store};
 use serde_json::json;
 
 use super::*;

@@ -40,22 +40,21 @@ fn served_from(folder: &Path) -> Router {
         ..LoadOptions::default()
     };
     let model = Arc::new(inference_models::load(folder, &options).unwrap());
-    let settings = ScorerSettings {
-        max_batch_tokens: 16_384,
-        max_concurrent_requests: 64,
+    let capacity = Capacity {
+        batch_tokens: 16_384,
+        requests: 64,
     };
+    let about = Arc::new(inference_engine::description(
+        &model.facts,
+        Some("v".to_owned()),
+        None,
+    ));
     let metrics = Arc::new(Metrics::new());
-    metrics.loaded("v", 0.1);
-    let scorer = LocalScorer::start(model.clone(), settings, None, metrics).unwrap();
+    let max_tokens = model.tokenizer.max_tokens();
+    let scorer = LocalScorer::start(model, about.clone(), capacity, None, metrics).unwrap();
     let mut served = served(scorer, &[], None);
-    let facts = &model.facts;
-    served.model.labels = facts.labels.clone();
-    served.model.activation = facts.activation;
-    served.model.max_tokens = model.tokenizer.max_tokens();
-    served.model.kind = match facts.kind {
-        inference_models::Kind::Encoder => Kind::Encoder,
-        inference_models::Kind::Decoder => Kind::Decoder,
-    };
+    served.model.about = about;
+    served.model.max_tokens = max_tokens;
     let mut app = app_of(served);
     app.settings.limits.max_characters = 10_000;
     app.settings.max_body_bytes = 1 << 20;

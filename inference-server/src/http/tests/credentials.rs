@@ -1,6 +1,6 @@
 //! Credentials: what is let in, and the attacks that are not.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::encoding::AsDer;
@@ -59,6 +59,7 @@ fn settings(algorithm: Algorithm) -> JwtSettings {
         algorithms: vec![algorithm],
         issuer: Some("issuer".to_owned()),
         audience: Some("rewards".to_owned()),
+        leeway: Duration::from_secs(10),
     }
 }
 
@@ -392,4 +393,29 @@ async fn while_the_provider_is_away_nobody_is_let_in_by_keys_that_never_came() {
     let (status, problem) = predict(&router, &signed_by(&pair("1"), Some("1"))).await;
     assert_eq!(status, 503);
     assert!(!problem.to_string().contains("127.0.0.1"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_token_is_taken_for_the_leeway_behind_its_end_and_no_longer() {
+    let case = include_str!("../../../tests/cases/jwt-leeway-undocumented/claims.json");
+    let mut case: Value = serde_json::from_str(case).unwrap();
+    for (leeway, late, expected) in [(10, 8, 200), (10, 12, 401), (0, 2, 401), (60, 55, 200)] {
+        let settings = JwtSettings {
+            algorithms: vec![Algorithm::HS256],
+            leeway: Duration::from_secs(leeway),
+            ..JwtSettings::default()
+        };
+        let (_folder, path) = file(SECRET);
+        let key = Reloaded::open(&path, secret).unwrap();
+        let router = guarded(Auth {
+            jwt: Some(Jwt::new(settings, Some(key), None).unwrap()),
+            keys: None,
+        });
+        case["exp"] = json!(at(-late));
+        let mut request = post("/predict", r#"{"text":"1"}"#);
+        let token = format!("Bearer {}", signed(&case)).parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        let (status, _) = ask(&router, request).await;
+        assert_eq!(status.as_u16(), expected, "{late} s late with {leeway} s");
+    }
 }

@@ -21,7 +21,7 @@ async fn good(router: &Router, path: &str, body: Value) -> Value {
 
 fn two_labels() -> Router {
     router(Arc::new(app_of(served(
-        Fake::default(),
+        labelled(&["bad", "good"], None),
         &["bad", "good"],
         None,
     ))))
@@ -197,10 +197,10 @@ async fn openrlhf_gets_raw_rewards_for_a_list_of_any_length() {
 
 #[tokio::test]
 async fn openrlhf_texts_get_special_tokens_from_encoders_only() {
-    for (kind, expected) in [(Kind::Encoder, true), (Kind::Decoder, false)] {
+    for (backbone, expected) in [(Backbone::Encoder, true), (Backbone::Decoder, false)] {
         let fake = Fake::default();
         let mut served = served(fake.clone(), &["LABEL_0"], None);
-        served.model.kind = kind;
+        Arc::make_mut(&mut served.model.about).backbone = backbone;
         let router = router(Arc::new(app_of(served)));
         good(&router, "/get_reward", json!({"query": "1"})).await;
         assert_eq!(fake.asked()[0].1.add_special_tokens, Some(expected));
@@ -369,5 +369,26 @@ async fn the_real_model_says_the_same_in_every_dialect() {
     assert_eq!(
         good(&router, "/score", body).await["data"][0]["score"],
         native
+    );
+}
+
+#[tokio::test]
+async fn vllm_and_cohere_ask_the_checkpoint_what_is_shown_and_tei_does_not() {
+    let mut fake = Fake::default();
+    Arc::make_mut(&mut fake.by).activation = Activation::Identity;
+    let router = router(Arc::new(app_of(served(fake, &["LABEL_0"], None))));
+    let body = json!({"text_1": "0", "text_2": "1"});
+    near(
+        &good(&router, "/score", body).await["data"][0]["score"],
+        1.0,
+    );
+    let body = json!({"query": "0", "documents": ["1"]});
+    let ranked = good(&router, "/rerank", body).await;
+    near(&ranked["results"][0]["relevance_score"], 1.0);
+    let ranked = good(&router, "/rerank", json!({"query": "0", "texts": ["1"]})).await;
+    near(&ranked[0]["score"], UP);
+    near(
+        &good(&router, "/predict", json!({"inputs": "1"})).await[0]["score"],
+        UP,
     );
 }

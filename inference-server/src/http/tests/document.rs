@@ -24,6 +24,19 @@ fn the_document_and_the_router_know_the_same_routes() {
 }
 
 #[test]
+fn every_status_that_is_documented_is_counted_from_the_start() {
+    let document = openapi::build();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let route = routes::find(Some(path)).unwrap();
+        let operations = methods.as_object().unwrap().values();
+        for status in operations.flat_map(|one| one["responses"].as_object().unwrap().keys()) {
+            let status = status.parse().unwrap();
+            assert!(route.statuses().contains(&status), "{path}: {status}");
+        }
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     let document = openapi::build();
     let text = document.to_string();

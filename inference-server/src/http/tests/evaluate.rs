@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn calibrated() -> (Router, Fake) {
-    let fake = Fake::default();
+    let fake = labelled(&["LABEL_0"], Some("scale=1,shift=0"));
     (app(fake.clone(), Some("scale=1,shift=0")).0, fake)
 }
 

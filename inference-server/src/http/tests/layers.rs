@@ -1,91 +1,103 @@
-//! Bodies, compression, browsers, rates, request ids and filters.
-
-use std::io::Write;
+//! Compressed answers, browsers, rates, request ids and filters.
 
 use serde_json::json;
 
+use super::bodies::encoded;
 use super::edge::{Filter, Limiter, Peer, Proxies};
 use super::*;
 
-fn with_edge(edge: Edge) -> Router {
+pub(super) fn with_edge(edge: Edge) -> Router {
     let mut app = app_of(served(Fake::default(), &["LABEL_0"], None));
     app.edge = Arc::new(edge);
     router(Arc::new(app))
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn encoded(encoding: &str, body: Vec<u8>) -> Request<Body> {
-    Request::post("/predict")
-        .header("content-type", "application/json")
-        .header("content-encoding", encoding)
-        .body(body.into())
-        .unwrap()
-}
-
 #[tokio::test]
-async fn a_compressed_body_is_read() {
-    let (router, _) = fake();
-    let request = encoded("gzip", gzip(br#"{"text":"1"}"#));
-    let (status, answer) = ask(&router, request).await;
-    assert_eq!(
-        (status.as_u16(), &answer["reward_score"]),
-        (200, &json!(1.0))
-    );
-    let request = encoded("identity", br#"{"text":"1"}"#.to_vec());
-    assert_eq!(ask(&router, request).await.0, 200);
-}
-
-#[tokio::test]
-async fn a_compression_bomb_is_cut_off_at_the_limit() {
-    let (router, fake) = fake();
-    let bomb = gzip(&vec![b' '; 50_000_000]);
-    assert!(bomb.len() < 60_000);
-    // The bomb's own size is within the limit when it is nested smaller.
-    let small = gzip(&vec![b' '; 10_000_000]);
-    assert!(small.len() < 20_000, "{}", small.len());
-    for bomb in [bomb, small] {
-        let (status, problem) = ask(&router, encoded("gzip", bomb)).await;
-        assert_eq!(status, 413);
-        assert!(problem["detail"].as_str().unwrap().contains("decompressed"));
-    }
-    assert!(fake.asked().is_empty());
-}
-
-#[tokio::test]
-async fn a_stream_that_decompresses_to_nothing_ends_at_the_limit() {
-    let (router, _) = fake();
-    // Empty stored blocks of deflate, for ever.
-    let chunk = [0_u8, 0, 0, 0xff, 0xff].repeat(200);
-    let chunks = (0..1_000).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
-    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3].to_vec();
-    let stream = futures::stream::iter(std::iter::once(Ok(head)).chain(chunks));
-    let request = Request::post("/predict")
-        .header("content-encoding", "gzip")
-        .body(Body::from_stream(stream))
-        .unwrap();
-    assert_eq!(ask(&router, request).await.0, 413);
-}
-
-#[tokio::test]
-async fn what_is_not_compressed_as_it_says_is_refused() {
-    let (router, _) = fake();
-    let plain = br#"{"text":"1"}"#.to_vec();
-    assert_eq!(ask(&router, encoded("gzip", plain.clone())).await.0, 400);
-    let mut cut = gzip(&plain);
-    cut.truncate(cut.len() / 2);
-    assert_eq!(ask(&router, encoded("gzip", cut)).await.0, 400);
-    for encoding in ["compress", "gzip, gzip", "", "x"] {
-        assert_eq!(
-            ask(&router, encoded(encoding, plain.clone())).await.0,
-            415,
-            "{encoding}"
+async fn browsers_may_send_all_that_is_read_and_see_all_that_is_answered() {
+    let router = with_edge(Edge {
+        origins: vec!["https://a.example".parse().unwrap()],
+        ..Edge::default()
+    });
+    for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
+        let request = Request::options("/predict")
+            .header("origin", "https://a.example")
+            .header("access-control-request-method", method)
+            .header(
+                "access-control-request-headers",
+                "content-encoding,x-betterai-revision",
+            )
+            .body(Body::empty())
+            .unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let allowed = |name: &str| {
+            let value = response.headers()[name]
+                .to_str()
+                .unwrap()
+                .to_ascii_lowercase();
+            value
+                .split(',')
+                .map(|one| one.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let methods = allowed("access-control-allow-methods");
+        assert!(
+            methods.contains(&method.to_ascii_lowercase()),
+            "{methods:?}"
         );
+        let headers = allowed("access-control-allow-headers");
+        for name in [
+            "authorization",
+            "content-encoding",
+            "content-type",
+            "traceparent",
+            "tracestate",
+            "x-api-key",
+            "x-betterai-revision",
+            "x-request-id",
+        ] {
+            assert!(headers.iter().any(|one| one == name), "{name}: {headers:?}");
+        }
     }
+    let safe = [
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "vary",
+        "content-length",
+        "content-type",
+        "content-security-policy",
+        "connection",
+    ];
+    let from = |mut request: Request<Body>| {
+        let origin = "https://a.example".parse().unwrap();
+        request.headers_mut().insert("origin", origin);
+        request
+    };
+    for request in [
+        post("/predict", r#"{"text":"1"}"#),
+        post("/predict", "{"),
+        encoded("compress", Vec::new()),
+        get("/predict"),
+        get("/docs"),
+        get("/metrics"),
+    ] {
+        let response = router.clone().oneshot(from(request)).await.unwrap();
+        let exposed = &response.headers()["access-control-expose-headers"];
+        let exposed = exposed.to_str().unwrap();
+        for name in response.headers().keys() {
+            let seen = safe.contains(&name.as_str()) || exposed.split(',').any(|one| one == name);
+            assert!(seen, "{name} is not exposed: {exposed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_is_in_no_table_is_for_nobody() {
+    let stray = Router::new().route("/stray", axum::routing::get(async || "secret"));
+    let edge = Arc::new(Edge::default());
+    let router = super::edge::guarded(stray, &edge);
+    let response = router.oneshot(get("/stray")).await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert_ne!(bytes_of(response).await, b"secret");
 }
 
 #[tokio::test]
@@ -214,13 +226,4 @@ async fn unwanted_texts_are_refused_or_cleaned_where_that_is_switched_on() {
     let cleaning = with_edge(edge(Filter::new(&[], true)));
     let (_, answer) = say(&cleaning, "/predict", json!({"text": "<b>1</b>\u{7}"})).await;
     assert_eq!(answer["reward_score"], 1.0);
-}
-
-#[tokio::test]
-async fn a_body_that_trickles_in_is_given_up() {
-    let mut app = app_of(served(Fake::default(), &["LABEL_0"], None));
-    app.settings.timeout = Duration::from_millis(50);
-    let router = router(Arc::new(app));
-    let never = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-    assert_eq!(ask(&router, post("/predict", never)).await.0, 408);
 }

@@ -1,11 +1,13 @@
 //! The API without sockets: over a real model, and over scorers that do as told.
 
+mod bodies;
 mod cache;
 mod cases;
 mod credentials;
 mod dialects;
 mod document;
 mod evaluate;
+mod finite;
 mod layers;
 mod native;
 mod traces;
@@ -13,22 +15,27 @@ mod update;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
-use inference_api::{InputOptions, Limits};
+use futures::future::BoxFuture;
+use inference_api::tei::Token;
+use inference_api::{Input, InputOptions, Limits};
+use inference_engine::cache::{Scope, Store};
+use inference_engine::{Capacity, LocalScorer};
 use inference_models::LoadOptions;
-use inference_scoring::cache::{Scope, Store};
 use inference_scoring::{
-    LocalScorer, Score, ScoreError, ScoreRequest, Scorer, Scores, Settings as ScorerSettings,
-    Timings,
+    Activation, Backbone, Description, Inputs, Origin, Score, ScoreError, ScoreRequest, Scorer,
+    Scores, Timings,
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::metrics::Metrics;
 
 /// A scorer that answers nothing but an error, and is full where that says so.
 struct Failing(ScoreError);
@@ -45,9 +52,23 @@ impl Scorer for Failing {
 
 /// A scorer whose logits are the numbers that a text consists of, such as `0.5` or `1 -2`; of two
 /// texts the second. It remembers what it was asked.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Fake {
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Where that came from.
+    origins: Arc<Mutex<Vec<Origin>>>,
+    /// Who it says that it is.
+    by: Arc<Description>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            asked: Arc::default(),
+            origins: Arc::default(),
+            by: description(&["LABEL_0"], None),
+        }
+    }
 }
 
 type Asked = (Vec<Input>, InputOptions);
@@ -70,8 +91,10 @@ impl Fake {
 
 impl Scorer for Fake {
     async fn score(&self, request: ScoreRequest) -> Result<Scores, ScoreError> {
-        let asked = (request.inputs.clone(), request.options);
+        let asked = (request.inputs.as_slice().to_vec(), request.options);
         self.asked.lock().unwrap().push(asked);
+        let origin = request.origin.as_ref().clone();
+        self.origins.lock().unwrap().push(origin);
         let score = |(index, input)| {
             let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
                 index,
@@ -84,9 +107,16 @@ impl Scorer for Fake {
                 truncated: false,
             })
         };
-        let scores: Result<_, _> = request.inputs.iter().enumerate().map(score).collect();
+        let scores: Result<_, _> = request
+            .inputs
+            .as_slice()
+            .iter()
+            .enumerate()
+            .map(score)
+            .collect();
         Ok(Scores {
             scores: scores?,
+            by: self.by.clone(),
             hits: 0,
             timings: Timings::default(),
         })
@@ -97,10 +127,12 @@ impl Scorer for Fake {
 struct Words;
 
 impl Tokens for Words {
-    fn tokens(&self, input: Input, _: InputOptions) -> Result<Vec<Token>, String> {
-        let Input::Text(text) = input else {
-            return Err("no text".to_owned());
-        };
+    fn tokens(
+        &self,
+        inputs: Inputs,
+        _: InputOptions,
+        _: Instant,
+    ) -> BoxFuture<'_, Result<Vec<Vec<Token>>, ScoreError>> {
         let token = |(id, word): (u32, &str)| Token {
             id,
             text: Some(word.to_owned()),
@@ -108,7 +140,38 @@ impl Tokens for Words {
             start: None,
             stop: None,
         };
-        Ok((0..).zip(text.split_whitespace()).map(token).collect())
+        let of = |(index, input): (usize, &Input)| {
+            let Input::Text(text) = input else {
+                let message = "no text".to_owned();
+                return Err(ScoreError::Input {
+                    index,
+                    message,
+                    too_long: false,
+                });
+            };
+            Ok((0..).zip(text.split_whitespace()).map(token).collect())
+        };
+        let tokens = inputs.as_slice().iter().enumerate().map(of).collect();
+        Box::pin(std::future::ready(tokens))
+    }
+}
+
+fn description(labels: &[&str], calibration: Option<&str>) -> Arc<Description> {
+    Arc::new(Description {
+        version: "v".to_owned(),
+        digest: "sha256:d".to_owned(),
+        backbone: Backbone::Encoder,
+        activation: Activation::of_labels(labels.len()),
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        calibration: calibration.map(|text| text.parse().unwrap()),
+    })
+}
+
+/// A fake whose answers are given by a model of these labels.
+fn labelled(labels: &[&str], calibration: Option<&str>) -> Fake {
+    Fake {
+        by: description(labels, calibration),
+        ..Fake::default()
     }
 }
 
@@ -116,17 +179,12 @@ fn served<S>(scorer: S, labels: &[&str], calibration: Option<&str>) -> Served<S>
     Served {
         scorer,
         model: ModelInfo {
-            version: "v".to_owned(),
-            digest: "sha256:d".to_owned(),
+            about: description(labels, calibration),
             architecture: "BertForSequenceClassification".to_owned(),
-            kind: Kind::Encoder,
-            labels: labels.iter().map(|&label| label.to_owned()).collect(),
-            activation: OutputActivation::default(),
             parameters: 1,
             dtype: "f32",
             device: "cpu",
             max_tokens: 256,
-            calibration: calibration.map(|text| text.parse().unwrap()),
             special_date: None,
             loaded_at: 1,
         },
@@ -151,7 +209,7 @@ fn app_of<S: Scorer>(served: Served<S>) -> App<S> {
             timeout: Duration::from_secs(30),
             evaluate_timeout: Duration::from_secs(30),
             label: 0,
-            activation: Activation::None,
+            activation: Activation::Identity,
             dialect_scores: DialectScores::Peer,
         },
         edge: Arc::new(Edge::default()),
@@ -182,18 +240,24 @@ fn real() -> Router {
 fn real_behind(cache: Option<(Arc<Store>, Scope)>) -> Router {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v2");
+    real_of(&folder, cache)
+}
+
+/// The model of a folder, likewise.
+fn real_of(folder: &Path, cache: Option<(Arc<Store>, Scope)>) -> Router {
     let options = LoadOptions {
         threads: 1,
         ..LoadOptions::default()
     };
-    let model = Arc::new(inference_models::load(&folder, &options).unwrap());
-    let settings = ScorerSettings {
-        max_batch_tokens: 16_384,
-        max_concurrent_requests: 64,
+    let model = Arc::new(inference_models::load(folder, &options).unwrap());
+    let capacity = Capacity {
+        batch_tokens: 16_384,
+        requests: 64,
     };
+    let by = description(&["LABEL_0"], Some("scale=1,shift=0"));
     let metrics = Arc::new(Metrics::new());
     metrics.loaded("v", 0.1);
-    let scorer = LocalScorer::start(model, settings, cache, metrics.clone()).unwrap();
+    let scorer = LocalScorer::start(model, by, capacity, cache, metrics.clone()).unwrap();
     let served = served(scorer, &["LABEL_0"], Some("scale=1,shift=0"));
     router(Arc::new(App {
         metrics,

@@ -59,7 +59,7 @@ async fn a_score_is_the_same_bits_through_json_alone_in_a_batch_and_beside_other
 
 #[tokio::test]
 async fn each_bad_request_has_its_status_and_says_what_to_do() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
     let cases: Vec<(&str, String, u16, &str)> = vec![
         ("/predict", "{".into(), 400, "not JSON"),
@@ -132,7 +132,7 @@ async fn each_bad_request_has_its_status_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_wrong_method_or_content_type_is_refused() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let response = router.clone().oneshot(get("/predict")).await.unwrap();
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["allow"], "POST");
@@ -145,7 +145,7 @@ async fn a_wrong_method_or_content_type_is_refused() {
 
 #[tokio::test]
 async fn a_body_without_a_length_is_cut_off_at_the_limit() {
-    let router = app(Failing(ScoreError::Engine), None).0;
+    let router = app(Failing(ScoreError::Engine { index: None }), None).0;
     let chunks = (0..100).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1_000]));
     let body = Body::from_stream(tokio_stream(chunks));
     assert_eq!(ask(&router, post("/predict", body)).await.0, 413);
@@ -163,8 +163,7 @@ async fn a_scoring_error_has_its_status() {
         (ScoreError::Overloaded, 429, true),
         (ScoreError::Late, 504, true),
         (ScoreError::NotReady, 503, true),
-        (ScoreError::NotFinite, 500, false),
-        (ScoreError::Engine, 500, false),
+        (ScoreError::Engine { index: None }, 500, false),
     ] {
         let router = app(Failing(error), None).0;
         let response = router
@@ -186,7 +185,7 @@ async fn where_too_many_wait_a_request_is_told_so_before_its_json_is_read() {
         let large = post(path, "x".repeat(20_001));
         assert_eq!(ask(&router, large).await.0, 413, "{path}");
     }
-    let open = app(Failing(ScoreError::Engine), None).0;
+    let open = app(Failing(ScoreError::Engine { index: None }), None).0;
     assert_eq!(ask(&open, post("/predict", "{")).await.0, 400);
     assert_eq!(ask(&router, get("/model/info")).await.0, 200);
 }
@@ -211,7 +210,7 @@ async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
 
 #[tokio::test]
 async fn a_server_that_leaves_is_alive_not_ready_and_asks_connections_to_close() {
-    let (router, lifecycle) = app(Failing(ScoreError::Engine), None);
+    let (router, lifecycle) = app(Failing(ScoreError::Engine { index: None }), None);
     assert_eq!(ask(&router, get("/health/ready")).await.0, 200);
     lifecycle.leave();
     assert_eq!(ask(&router, get("/health/ready")).await.0, 503);
@@ -225,7 +224,7 @@ async fn without_calibration_there_is_no_confidence() {
     let (_, info) = ask(&real(), get("/model/info")).await;
     assert_eq!(info["calibrated"], true);
     assert_eq!(info["calibration"]["scale"], 1.0);
-    let (router, _) = app(Failing(ScoreError::Engine), None);
+    let (router, _) = app(Failing(ScoreError::Engine { index: None }), None);
     let (_, info) = ask(&router, get("/model/info")).await;
     assert_eq!(info["calibrated"], false);
 }
@@ -254,7 +253,11 @@ async fn the_metrics_have_the_names_of_the_contract() {
 
 #[tokio::test]
 async fn several_labels_are_named_and_the_chosen_one_is_the_score() {
-    let mut app = app_of(served(Fake::default(), &["help", "harm"], None));
+    let mut app = app_of(served(
+        labelled(&["help", "harm"], None),
+        &["help", "harm"],
+        None,
+    ));
     app.settings.label = 1;
     let router = router(Arc::new(app));
     let (_, answer) = say(&router, "/predict", json!({"text": "1 -2"})).await;
@@ -290,4 +293,96 @@ async fn the_models_facts_are_told() {
         assert_eq!(info[field], expected, "{field}");
     }
     assert_eq!(info["limits"]["max_pairs"], 6);
+}
+
+#[tokio::test]
+async fn every_metric_of_the_contract_is_there_before_the_first_request() {
+    let (router, _) = fake();
+    let response = router.oneshot(get("/metrics")).await.unwrap();
+    let text = String::from_utf8(bytes_of(response).await).unwrap();
+    for line in [
+        r#"reward_model_requests_total{endpoint="/predict",status="200"} 0"#,
+        r#"reward_model_requests_total{endpoint="/predict",status="500"} 0"#,
+        r#"reward_model_requests_total{endpoint="/rerank",status="429"} 0"#,
+        r#"reward_model_requests_total{endpoint="other",status="404"} 0"#,
+        r#"reward_model_request_duration_seconds_count{endpoint="/predict"} 0"#,
+        "reward_model_prediction_duration_seconds_count 0",
+        "reward_model_load_time_seconds 0.1",
+        "reward_model_memory_bytes ",
+        r#"reward_model_version{version="v"} 1"#,
+        "reward_score_distribution_count 0",
+        "cache_hit_ratio 0.0",
+        r#"reward_model_prediction_errors_total{error_type="input"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="overloaded"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="late"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="not_ready"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="engine"} 0"#,
+        r#"reward_model_prediction_errors_total{error_type="not_finite"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_timestamp_of_health_is_a_number_of_seconds() {
+    let (router, _) = fake();
+    let (_, health) = ask(&router, get("/health")).await;
+    let now = jiff::Timestamp::now().as_second();
+    let said = health["timestamp"].as_f64().unwrap();
+    assert!(
+        (said - f64::from(i32::try_from(now).unwrap())).abs() < 5.0,
+        "{health}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_says_by_whom_it_was_given_and_not_who_serves() {
+    let mut fake = Fake::default();
+    let by = Arc::make_mut(&mut fake.by);
+    by.version = "elsewhere".to_owned();
+    by.calibration = Some("scale=1,shift=0".parse().unwrap());
+    let router = router(Arc::new(app_of(served(fake, &["LABEL_0"], None))));
+    let response = router.clone().oneshot(post("/predict", r#"{"text":"1"}"#));
+    let response = response.await.unwrap();
+    assert_eq!(response.headers()["x-model-version"], "elsewhere");
+    let answer: Value = serde_json::from_slice(&bytes_of(response).await).unwrap();
+    assert_eq!(answer["model_version"], "elsewhere");
+    assert!(answer["confidence"].is_number());
+    let (_, info) = ask(&router, get("/model/info")).await;
+    assert_eq!(info["version"], "v");
+}
+
+#[tokio::test]
+async fn raw_scores_are_logits_whatever_the_activation() {
+    let mut app = app_of(served(Fake::default(), &["LABEL_0"], None));
+    app.settings.activation = Activation::Sigmoid;
+    let router = router(Arc::new(app));
+    let (_, shown) = say(&router, "/predict/batch", json!({"texts": ["0"]})).await;
+    assert_eq!(shown["reward_scores"], json!([0.5]));
+    let body = json!({"texts": ["0"], "raw_scores": true});
+    let (_, raw) = say(&router, "/predict/batch", body).await;
+    assert_eq!(raw["reward_scores"], json!([0.0]));
+    let (_, raw) = say(
+        &router,
+        "/predict",
+        json!({"text": "3", "raw_scores": true}),
+    )
+    .await;
+    assert_eq!(raw["reward_score"], 3.0);
+}
+
+#[tokio::test]
+async fn a_long_list_is_split_by_its_text_and_all_parts_have_one_origin() {
+    let (router, fake) = fake();
+    let long = format!("1{}", "0".repeat(30));
+    let pairs: Vec<_> = (0..6)
+        .map(|_| json!({"prompt": "q", "chosen": long, "rejected": "0"}))
+        .collect();
+    let (status, _) = say(&router, "/evaluate", json!({"pairs": pairs})).await;
+    assert_eq!(status, 200);
+    let origins = fake.origins.lock().unwrap().clone();
+    assert_eq!(origins.len(), 3);
+    assert!(origins.iter().all(|origin| origin == &origins[0]));
+    assert_eq!(origins[0].key, "q");
+    assert!(!origins[0].id.is_empty());
 }

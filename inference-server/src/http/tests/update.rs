@@ -29,9 +29,13 @@ impl Loader<Fake> for Told {
                 "broken" => Err("ModelInvalid: config.json is missing".to_owned()),
                 "panics" => panic!("as told"),
                 _ => {
-                    let mut served = served(Fake::default(), &["LABEL_0"], None);
-                    served.model.version = wanted.version.unwrap_or_else(|| "new".to_owned());
-                    served.model.calibration = wanted.calibration;
+                    let mut fake = Fake::default();
+                    let by = Arc::make_mut(&mut fake.by);
+                    by.version = wanted.version.unwrap_or_else(|| "new".to_owned());
+                    by.calibration = wanted.calibration;
+                    let about = fake.by.clone();
+                    let mut served = served(fake, &["LABEL_0"], None);
+                    served.model.about = about;
                     Ok(served)
                 }
             }
@@ -54,7 +58,7 @@ fn administered(change: impl FnOnce(&mut App<Fake>)) -> (Router, Arc<Notify>) {
     std::fs::write(&path, format!("admin {KEY} admin,score\n")).unwrap();
     let go = Arc::new(Notify::new());
     let mut app = app_of(served(
-        Fake::default(),
+        labelled(&["LABEL_0"], Some("scale=1,shift=0")),
         &["LABEL_0"],
         Some("scale=1,shift=0"),
     ));

@@ -37,20 +37,51 @@ impl fmt::Display for RevisionHash {
     }
 }
 
-/// Names one verification: the same source with the same pinned digest is verified once.
+/// Names a source: the same source is read once, whatever is pinned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VerifyKey(String);
+pub struct SourceKey(String);
 
-impl VerifyKey {
+impl SourceKey {
+    /// A key as it stands in a status.
+    pub fn from_status(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The ten digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for VerifyKey {
+/// One reading of a source: which, and how often it was read anew on the command `retry`. What a
+/// later reading found counts more than what an earlier one did.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Verification {
+    /// The source.
+    pub source: SourceKey,
+    /// Counts the readings.
+    pub attempt: u32,
+}
+
+impl Verification {
+    /// A verification as it stands in an annotation, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (source, attempt) = text.split_once('.')?;
+        Some(Self {
+            source: SourceKey(source.to_owned()),
+            attempt: attempt.parse().ok()?,
+        })
+    }
+
+    /// Whether what this reading found answers `wanted`.
+    pub fn answers(&self, wanted: &Self) -> bool {
+        self.source == wanted.source && self.attempt >= wanted.attempt
+    }
+}
+
+impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}.{}", self.source.0, self.attempt)
     }
 }
 
@@ -74,12 +105,11 @@ pub fn revision_hash(spec: &RewardModelSpec, digest: &Digest) -> RevisionHash {
     RevisionHash(canonical::short_hash(&identity))
 }
 
-/// The key of the verification that `spec` needs.
-pub fn verify_key(spec: &RewardModelSpec) -> VerifyKey {
-    VerifyKey(canonical::short_hash(&json!({
-        "source": canonical::to_value(&spec.model.source),
-        "digest": canonical::to_value(&spec.model.digest),
-    })))
+/// The key of the source that `spec` names.
+pub fn source_key(spec: &RewardModelSpec) -> SourceKey {
+    SourceKey(canonical::short_hash(&canonical::to_value(
+        &spec.model.source,
+    )))
 }
 
 #[cfg(test)]

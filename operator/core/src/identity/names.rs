@@ -1,7 +1,7 @@
 //! Names of the objects that the operator makes. A model's name has at most 40 characters, so that
 //! every name here fits the 63 of a label.
 
-use super::{RevisionHash, VerifyKey};
+use super::RevisionHash;
 
 /// The Deployment, headless Service, disruption budget and record of a revision.
 pub fn revision(model: &str, hash: &RevisionHash) -> String {
@@ -13,7 +13,8 @@ pub fn endpoint(model: &str) -> String {
     model.to_owned()
 }
 
-/// The Job of a verification.
-pub fn verify_job(model: &str, key: &VerifyKey) -> String {
-    format!("{model}-verify-{key}")
+/// The Job of a verification: `work` is a hash over all that it does, so that a mended image or
+/// placement is another Job.
+pub fn verify_job(model: &str, work: &str, attempt: u32) -> String {
+    format!("{model}-verify-{work}-{attempt}")
 }

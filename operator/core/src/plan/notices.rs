@@ -6,6 +6,7 @@ use crds::RewardModelStatus;
 use crds::conditions::ConditionType;
 use crds::v1alpha1::reward_model::status::Phase;
 
+use crate::identity::RevisionHash;
 use crate::rollout::Ending;
 use crate::status::condition;
 
@@ -27,6 +28,8 @@ pub struct Notice {
     pub reason: String,
     /// What the operator did or saw.
     pub message: String,
+    /// The revision that it is about.
+    pub revision: Option<String>,
 }
 
 impl Notice {
@@ -35,6 +38,14 @@ impl Notice {
             severity: Severity::Normal,
             reason: reason.to_owned(),
             message: message.into(),
+            revision: None,
+        }
+    }
+
+    fn about(self, revision: &RevisionHash) -> Self {
+        Self {
+            revision: Some(revision.to_string()),
+            ..self
         }
     }
 
@@ -43,6 +54,7 @@ impl Notice {
             severity: Severity::Warning,
             reason: reason.to_owned(),
             message: message.into(),
+            revision: None,
         }
     }
 }
@@ -60,22 +72,22 @@ pub(super) fn of(
     match ending {
         None => {}
         Some(Ending::Promoted(revision)) => {
-            notices.push(Notice::normal(
-                "Promoted",
-                format!("revision {revision} takes the traffic"),
-            ));
+            let text = format!("revision {revision} takes the traffic");
+            notices.push(Notice::normal("Promoted", text).about(revision));
         }
-        Some(Ending::Superseded(revision)) => notices.push(Notice::normal(
-            "Superseded",
-            format!("revision {revision} is given up: the spec asks for another one"),
-        )),
-        Some(Ending::Failed(revision, failure)) => notices.push(Notice::warning(
-            "RolledBack",
-            format!(
-                "revision {revision} failed ({}): {}",
-                failure.reason, failure.message
-            ),
-        )),
+        Some(Ending::Superseded(revision)) => {
+            let text = format!("revision {revision} is given up: the spec asks for another one");
+            notices.push(Notice::normal("Superseded", text).about(revision));
+        }
+        Some(Ending::Aborted(revision)) => {
+            let text = format!("revision {revision} is given up on command");
+            notices.push(Notice::normal("Aborted", text).about(revision));
+        }
+        Some(Ending::Failed(revision, failure)) => {
+            let (reason, message) = (failure.reason, &failure.message);
+            let text = format!("revision {revision} failed ({reason}): {message}");
+            notices.push(Notice::warning("RolledBack", text).about(revision));
+        }
     }
     notices.extend(stalled(before, after));
     notices.extend(commanded(before, after));
@@ -84,7 +96,7 @@ pub(super) fn of(
 
 fn entered(after: &RewardModelStatus) -> Option<Notice> {
     let message = after.message.clone().unwrap_or_default();
-    let reason = match after.phase? {
+    let reason = match after.phase.as_ref()?.known()? {
         Phase::Resolving => "Resolving",
         Phase::Preparing => "RevisionStarted",
         Phase::Ready => "Ready",

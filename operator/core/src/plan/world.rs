@@ -1,43 +1,76 @@
-//! A cluster in miniature for tests: it keeps what a plan applies and answers as the controllers of
-//! Kubernetes would. Beside it stand the cluster tests, with the real ones.
+//! A cluster in miniature for tests: it keeps what a plan writes and answers as the API server and
+//! the controllers of Kubernetes would, through caches that may be behind. Beside it stand the
+//! cluster tests, with the real ones.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::RewardModel;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
-use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateTerminated, ContainerStatus, ObjectReference, Pod, PodStatus,
-};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Plan, plan};
-use crate::observed::{Children, Claim, Kind, Observed, Settings};
-use crate::resources::Desired;
+use crate::compare;
+use crate::identity::RevisionHash;
+use crate::objects::{Desired, Write};
+use crate::observed::{Children, Claim, Kind, ObjectKey, Observed, Question, Settings};
 
 pub(crate) const DIGEST_1: &str =
     "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 pub(crate) const DIGEST_2: &str =
     "sha256:2222222222222222222222222222222222222222222222222222222222222222";
 
-/// How the pods of a revision turn out.
+pub(crate) const FREE: Claim = Claim::Present {
+    lost: false,
+    one_pod_only: false,
+};
+
+/// How pods that do not serve yet turn out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pods {
     Ready,
     Starting,
     Failing,
+    /// No node has room.
+    Unplaced,
+    /// A quota lets none be made.
+    Refused,
+}
+
+/// What the verify pod does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    Answers,
+    /// Its image cannot be pulled.
+    PullsInVain,
+    Unplaced,
 }
 
 pub(crate) struct World {
     pub(crate) observed: Observed,
+    pub(crate) claim: Claim,
+    /// Contents of the records, as the API server keeps them.
+    contents: BTreeMap<RevisionHash, Arc<str>>,
+    /// What the caches show; they follow when told.
+    seen: Children,
+    pub(crate) caches_follow: bool,
+    version: u64,
     pub(crate) second: i64,
     /// What verification answers, by the folder that the Job reads.
     pub(crate) answers: BTreeMap<String, (i32, String)>,
     pub(crate) pods: Pods,
+    pub(crate) verify: Verify,
+    /// Whether pods that are told to go stay for one more round.
+    pub(crate) pods_linger: bool,
+    /// Writes that changed nothing.
+    pub(crate) empty_writes: usize,
 }
 
 impl World {
@@ -50,20 +83,16 @@ impl World {
         }))
         .unwrap();
         let sound = |digest: &str| {
-            (
-                0,
-                json!({"ok": true, "digest": digest, "bytes": 3}).to_string(),
-            )
+            let document = json!({"ok": true, "digest": digest, "bytes": 3});
+            (0, document.to_string())
         };
         let mismatch = json!({"ok": false, "reason": "DigestMismatch", "message": "other files"});
         Self {
             observed: Observed {
                 model,
                 children: Children::default(),
-                claim: Claim::Present {
-                    lost: false,
-                    one_pod_only: false,
-                },
+                contents: BTreeMap::new(),
+                claim: Claim::NotAsked,
                 conflicts: Vec::new(),
                 refusal: None,
                 settings: Settings {
@@ -71,6 +100,11 @@ impl World {
                     server_image_cuda: None,
                 },
             },
+            claim: FREE,
+            contents: BTreeMap::new(),
+            seen: Children::default(),
+            caches_follow: true,
+            version: 0,
             second: 0,
             answers: BTreeMap::from([
                 ("/models/v1".to_owned(), sound(DIGEST_1)),
@@ -78,6 +112,9 @@ impl World {
                 ("/models/bad".to_owned(), (1, mismatch.to_string())),
             ]),
             pods: Pods::Ready,
+            verify: Verify::Answers,
+            pods_linger: false,
+            empty_writes: 0,
         }
     }
 
@@ -97,191 +134,410 @@ impl World {
         });
     }
 
+    pub(crate) fn command(&mut self, text: &str) {
+        self.respec(|model| {
+            let annotations = model.annotations_mut();
+            annotations.insert(crds::labels::COMMAND.to_owned(), text.to_owned());
+        });
+    }
+
+    pub(crate) fn rollout(&mut self, rollout: Value) {
+        self.respec(|model| {
+            model.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
+        });
+    }
+
+    /// The plan that the shell would come to: from the caches, and before a decisive step from the
+    /// API server itself; with what it asks for answered.
     pub(crate) fn plan(&self) -> Plan {
-        plan(&self.observed, self.now())
+        self.planned().1
+    }
+
+    fn planned(&self) -> (Observed, Plan) {
+        let cached = Observed {
+            children: if self.caches_follow {
+                self.observed.children.clone()
+            } else {
+                self.seen.clone()
+            },
+            ..self.observed.clone()
+        };
+        let (cached, wanted) = self.answered(cached);
+        if wanted.is_decisive(self.observed.model.status.as_ref()) {
+            return self.answered(self.observed.clone());
+        }
+        (cached, wanted)
+    }
+
+    fn answered(&self, mut observed: Observed) -> (Observed, Plan) {
+        for _ in 0..4 {
+            let wanted = plan(&observed, self.now());
+            if wanted.questions.is_empty() {
+                return (observed, wanted);
+            }
+            for question in wanted.questions {
+                match question {
+                    Question::Claim => observed.claim = self.claim,
+                    Question::Content(hash) => {
+                        let content = self.contents.get(&hash).cloned();
+                        observed
+                            .contents
+                            .insert(hash, content.unwrap_or_else(|| "".into()));
+                    }
+                }
+            }
+        }
+        panic!("the plan never stops asking");
     }
 
     /// Plans, acts, lets the cluster follow, and goes on until nothing changes.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..60 {
-            let before = (self.observed.model.clone(), self.observed.children.clone());
-            let plan = self.plan();
-            self.act(&plan, usize::MAX);
+        for _ in 0..80 {
+            let before = (self.observed.model.clone(), self.version);
+            let (_, wanted) = self.planned();
+            self.act(usize::MAX);
             self.follow();
             self.second += 1;
-            let after = (self.observed.model.clone(), self.observed.children.clone());
-            if before == after && plan.requeue.as_secs() > 60 {
+            let after = (self.observed.model.clone(), self.version);
+            if before == after && wanted.requeue.as_secs() > 5 {
                 return;
             }
         }
         panic!("it does not settle: {:?}", self.observed.model.status);
     }
 
-    /// Carries out the first `actions` writes of a plan, as an operator that is killed would.
-    pub(crate) fn act(&mut self, plan: &Plan, actions: usize) {
-        let mut left = actions;
+    /// One round: plan, act, follow.
+    pub(crate) fn round(&mut self) {
+        self.act(usize::MAX);
+        self.follow();
+        self.second += 1;
+    }
+
+    /// Carries out the first `writes` writes of the plan, as an operator that is killed would; a
+    /// write that the API server refuses ends it.
+    pub(crate) fn act(&mut self, writes: usize) {
+        let (observed, wanted) = self.planned();
+        let mut left = writes;
         let mut may = || {
             let may = left > 0;
             left = left.saturating_sub(1);
             may
         };
-        if may() {
-            self.observed.model.status = Some(plan.status.clone());
+        if Some(&wanted.status) != self.observed.model.status.as_ref() {
+            if !may() {
+                return;
+            }
+            self.observed.model.status = Some(wanted.status.clone());
         }
-        if let (Some(replicas), true) = (plan.set_replicas, may()) {
+        for object in &wanted.apply {
+            let live = observed.children.live(&object.key).unwrap();
+            if live.as_ref().is_some_and(|live| is_as_wanted(object, live)) {
+                continue;
+            }
+            if !may() || !self.write(object, live.as_ref()) {
+                return;
+            }
+        }
+        for key in &wanted.delete {
+            if !may() {
+                return;
+            }
+            self.remove(key);
+        }
+        if let (Some(replicas), true) = (wanted.set_replicas, may()) {
             self.respec(|model| model.spec.replicas = Some(replicas));
         }
-        for object in &plan.apply {
-            if may() {
-                self.upsert(object);
-            }
-        }
-        for key in &plan.delete {
-            if may() {
-                self.remove(key.kind, &key.name);
-            }
-        }
     }
 
-    fn upsert(&mut self, object: &Desired) {
-        let children = &mut self.observed.children;
-        match object {
-            Desired::ControllerRevision(new) => put(&mut children.revisions, new),
-            Desired::Deployment(new) => {
-                let mut new = new.clone();
-                let old = children
-                    .deployments
-                    .iter()
-                    .find(|old| old.name_any() == new.name_any());
-                new.status = old.and_then(|old| old.status.clone());
-                put(&mut children.deployments, &new);
-            }
-            Desired::Service(new) => put(&mut children.services, new),
-            Desired::PodDisruptionBudget(new) => put(&mut children.budgets, new),
-            Desired::Job(new) => {
-                let mut new = new.clone();
-                new.metadata.uid = Some(format!("job-{}", new.name_any()));
-                put(&mut children.jobs, &new);
+    /// Whether the API server takes the write: one that was decided on an old version is refused.
+    fn write(&mut self, object: &Desired, seen: Option<&Value>) -> bool {
+        let real = self.observed.children.live(&object.key).unwrap();
+        let version = |object: Option<&Value>| {
+            object.and_then(|object| object.pointer("/metadata/resourceVersion").cloned())
+        };
+        if version(real.as_ref()) != version(seen) {
+            return false;
+        }
+        let mut body = object.body.clone();
+        if let (Some(real), Write::Marks) = (&real, object.write) {
+            body = real.clone();
+            for part in ["labels", "annotations", "ownerReferences"] {
+                body["metadata"][part] = object.body["metadata"][part].clone();
             }
         }
+        if let Some(real) = &real {
+            body["status"] = real["status"].clone();
+            if real["spec"] == body["spec"] && object.write == Write::Replace {
+                self.empty_writes += 1;
+            }
+        }
+        self.version += 1;
+        body["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let made = real.as_ref().map_or_else(
+            || json!({"uid": format!("{}-{}", object.key.name, self.version), "creationTimestamp": Time(self.now())}),
+            |real| real["metadata"].clone(),
+        );
+        for part in ["uid", "creationTimestamp"] {
+            body["metadata"][part] = made[part].clone();
+        }
+        if let (Kind::ControllerRevision, None) = (object.key.kind, &real) {
+            let hash = body["metadata"]["labels"][crds::labels::REVISION].as_str();
+            let hash = RevisionHash::parse(hash.unwrap()).unwrap();
+            self.contents.insert(hash, body["data"].to_string().into());
+        }
+        self.keep(object.key.kind, body);
+        true
     }
 
-    fn remove(&mut self, kind: Kind, name: &str) {
+    fn keep(&mut self, kind: Kind, body: Value) {
         let children = &mut self.observed.children;
         match kind {
-            Kind::ControllerRevision => children.revisions.retain(|o| o.name_any() != name),
-            Kind::Deployment => children.deployments.retain(|o| o.name_any() != name),
-            Kind::Service => children.services.retain(|o| o.name_any() != name),
-            Kind::PodDisruptionBudget => children.budgets.retain(|o| o.name_any() != name),
-            Kind::Job => children.jobs.retain(|o| o.name_any() != name),
+            Kind::ControllerRevision => put(&mut children.records, body),
+            Kind::Deployment => put(&mut children.deployments, body),
+            Kind::Service => put(&mut children.services, body),
+            Kind::PodDisruptionBudget => put(&mut children.budgets, body),
+            Kind::Job => put(&mut children.jobs, body),
+        }
+    }
+
+    /// Changes an object as somebody else would.
+    pub(crate) fn meddle(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Value)) {
+        let mut body = self.observed.children.live(key).unwrap().unwrap();
+        change(&mut body);
+        self.version += 1;
+        body["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.keep(key.kind, body);
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let children = &mut self.observed.children;
+        self.version += 1;
+        match key.kind {
+            Kind::ControllerRevision => children.records.retain(|o| o.name_any() != key.name),
+            Kind::Deployment => children.deployments.retain(|o| o.name_any() != key.name),
+            Kind::Service => children.services.retain(|o| o.name_any() != key.name),
+            Kind::PodDisruptionBudget => children.budgets.retain(|o| o.name_any() != key.name),
+            Kind::Job => children.jobs.retain(|o| o.name_any() != key.name),
         }
     }
 
     /// What the cluster's own controllers would do.
     pub(crate) fn follow(&mut self) {
-        self.observed.children.pods.clear();
-        self.run_jobs();
+        self.seen = self.observed.children.clone();
+        self.collect_pods();
         self.run_deployments();
+        self.run_jobs();
         self.follow_endpoints();
     }
 
-    fn run_jobs(&mut self) {
+    /// Pods that nobody wants go; those that were going are gone.
+    fn collect_pods(&mut self) {
         let children = &mut self.observed.children;
-        for job in &mut children.jobs {
-            let spec = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-            let args = spec.containers[0].args.clone().unwrap();
-            let folder = args.iter().find(|arg| arg.starts_with("/models")).unwrap();
-            let (code, message) = self.answers[folder].clone();
-            let kind = if code == 0 { "Complete" } else { "Failed" };
-            job.status = Some(JobStatus {
-                conditions: Some(vec![JobCondition {
-                    type_: kind.to_owned(),
-                    status: "True".to_owned(),
-                    ..JobCondition::default()
-                }]),
-                ..JobStatus::default()
-            });
-            let owner = OwnerReference {
-                uid: job.metadata.uid.clone().unwrap(),
-                ..OwnerReference::default()
-            };
-            let name = format!("{}-pod", job.name_any());
-            children.pods.push(ended_pod(
-                name,
-                job.metadata.labels.clone(),
-                Some(owner),
-                code,
-                &message,
-            ));
+        let wanted: BTreeMap<String, i32> = children
+            .deployments
+            .iter()
+            .map(|d| (d.name_any(), d.spec.as_ref().unwrap().replicas.unwrap()))
+            .collect();
+        let jobs: Vec<String> = children.jobs.iter().map(|job| job.name_any()).collect();
+        let (now, lingers) = (self.second, self.pods_linger);
+        let mut kept = Vec::new();
+        for pod in &children.pods {
+            let (owner, index) = owner(pod);
+            let wanted = jobs.contains(&owner) || wanted.get(&owner).is_some_and(|n| index < *n);
+            if wanted && pod.metadata.deletion_timestamp.is_none() {
+                kept.push(pod.clone());
+            } else if pod.metadata.deletion_timestamp.is_none() && lingers {
+                let mut leaving = pod.as_ref().clone();
+                leaving.metadata.deletion_timestamp =
+                    Some(Time(Timestamp::from_second(now).unwrap()));
+                kept.push(Arc::new(leaving));
+            }
         }
+        if kept.len() != children.pods.len() || lingers && kept != children.pods {
+            self.version += 1;
+        }
+        self.observed.children.pods = kept;
     }
 
     fn run_deployments(&mut self) {
-        let children = &mut self.observed.children;
-        for deployment in &mut children.deployments {
-            let wanted = deployment
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.replicas)
-                .unwrap_or(1);
-            let serving = deployment
+        let now = Time(self.now());
+        for at in 0..self.observed.children.deployments.len() {
+            let deployment = self.observed.children.deployments[at].clone();
+            let wanted = deployment.spec.as_ref().unwrap().replicas.unwrap();
+            let served = deployment
                 .status
                 .as_ref()
                 .is_some_and(|s| s.ready_replicas > Some(0));
-            let pods = if serving { Pods::Ready } else { self.pods };
+            let alone = !self.one_pod_only() || self.is_alone(&deployment);
+            let pods = match (served, alone) {
+                (true, _) => Pods::Ready,
+                (false, true) => self.pods,
+                (false, false) => Pods::Unplaced,
+            };
+            if pods != Pods::Refused {
+                self.make_pods(&deployment, wanted, pods, &now);
+            }
             let ready = if pods == Pods::Ready { wanted } else { 0 };
-            deployment.status = Some(DeploymentStatus {
-                replicas: Some(wanted),
+            let mut followed = deployment.as_ref().clone();
+            followed.status = Some(DeploymentStatus {
+                observed_generation: deployment.metadata.generation,
+                replicas: Some(if pods == Pods::Refused { 0 } else { wanted }),
                 updated_replicas: Some(wanted),
                 ready_replicas: Some(ready),
+                conditions: (pods == Pods::Refused).then(|| {
+                    vec![DeploymentCondition {
+                        type_: "ReplicaFailure".to_owned(),
+                        status: "True".to_owned(),
+                        message: Some("exceeded quota: gpus".to_owned()),
+                        ..DeploymentCondition::default()
+                    }]
+                }),
                 ..DeploymentStatus::default()
             });
-            for i in 0..wanted {
-                let name = format!("{}-{i}", deployment.name_any());
-                let labels = pod_labels(deployment);
-                let message = r#"{"ok":false,"reason":"ModelInvalid","message":"broken"}"#;
-                let mut pod = ended_pod(name, labels, None, 1, message);
-                if pods != Pods::Failing {
-                    pod.status = None;
-                }
-                children.pods.push(pod);
+            if followed != *deployment {
+                self.version += 1;
+                self.observed.children.deployments[at] = Arc::new(followed);
             }
+        }
+    }
+
+    fn one_pod_only(&self) -> bool {
+        matches!(
+            self.claim,
+            Claim::Present {
+                one_pod_only: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether no pod of another Deployment holds the claim.
+    fn is_alone(&self, deployment: &Deployment) -> bool {
+        let pods = &self.observed.children.pods;
+        !pods
+            .iter()
+            .any(|pod| !crate::reading::pods::is_over(pod) && owner(pod).0 != deployment.name_any())
+    }
+
+    fn make_pods(&mut self, deployment: &Deployment, wanted: i32, kind: Pods, now: &Time) {
+        for index in 0..wanted {
+            let name = format!("{}.{index}", deployment.name_any());
+            let children = &mut self.observed.children;
+            let old = children.pods.iter().position(|pod| pod.name_any() == name);
+            let over = |pod: &Pod| crate::reading::pods::is_over(pod);
+            let pod = match old.and_then(|at| children.pods.get(at)) {
+                // Another one takes its place.
+                Some(pod) if over(pod) => format!("{name}+"),
+                Some(_) | None => name,
+            };
+            let template = deployment.spec.as_ref().unwrap().template.metadata.as_ref();
+            let labels = template.unwrap().labels.clone();
+            let born = children.pods.iter().find(|old| old.name_any() == pod);
+            let born = born.and_then(|old| old.metadata.creation_timestamp.clone());
+            let pod = Pod {
+                metadata: ObjectMeta {
+                    uid: Some(format!("uid-{pod}")),
+                    name: Some(pod),
+                    labels,
+                    creation_timestamp: Some(born.unwrap_or_else(|| now.clone())),
+                    ..ObjectMeta::default()
+                },
+                status: Some(pod_status(kind)),
+                ..Pod::default()
+            };
+            let same = children.pods.iter().any(|old| old.as_ref() == &pod);
+            self.version += u64::from(!same);
+            put_typed(&mut children.pods, pod);
+        }
+    }
+
+    fn run_jobs(&mut self) {
+        let one_pod_only = self.one_pod_only();
+        let holders = self.observed.children.pods.iter();
+        let held = holders
+            .filter(|pod| !owner(pod).0.contains("-verify-"))
+            .count()
+            > 0;
+        let verify = if one_pod_only && held {
+            Verify::Unplaced
+        } else {
+            self.verify
+        };
+        for at in 0..self.observed.children.jobs.len() {
+            let job = self.observed.children.jobs[at].clone();
+            if job
+                .status
+                .as_ref()
+                .is_some_and(|status| status.conditions.is_some())
+            {
+                continue;
+            }
+            let answer = self.answers[&folder(&job)].clone();
+            let pod = verify_pod(&job, verify, &answer);
+            let mut followed = job.as_ref().clone();
+            if verify == Verify::Answers {
+                let kind = if answer.0 == 0 { "Complete" } else { "Failed" };
+                followed.status = Some(JobStatus {
+                    conditions: Some(vec![JobCondition {
+                        type_: kind.to_owned(),
+                        status: "True".to_owned(),
+                        ..JobCondition::default()
+                    }]),
+                    ..JobStatus::default()
+                });
+            }
+            let children = &mut self.observed.children;
+            let same = children.pods.iter().any(|old| old.as_ref() == &pod) && followed == *job;
+            self.version += u64::from(!same);
+            put_typed(&mut children.pods, pod);
+            children.jobs[at] = Arc::new(followed);
         }
     }
 
     fn follow_endpoints(&mut self) {
         let children = &mut self.observed.children;
-        let Some(service) = children
-            .services
-            .iter()
-            .find(|s| s.name_any() == "helpfulness")
-        else {
+        let endpoint =
+            |s: &&Arc<k8s_openapi::api::core::v1::Service>| s.name_any() == "helpfulness";
+        let Some(service) = children.services.iter().find(endpoint) else {
             return;
         };
         let selector = service.spec.as_ref().unwrap().selector.clone().unwrap();
         let chosen = children.pods.iter().filter(|pod| {
-            selector
-                .iter()
-                .all(|(key, value)| pod.labels().get(key) == Some(value))
+            let mut selector = selector.iter();
+            selector.all(|(key, value)| pod.labels().get(key) == Some(value))
         });
-        let endpoints = chosen.map(|pod| Endpoint {
-            target_ref: Some(ObjectReference {
-                uid: pod.metadata.uid.clone(),
-                ..ObjectReference::default()
-            }),
-            ..Endpoint::default()
+        let endpoints: Vec<Value> = chosen
+            .map(|pod| {
+                let ready = crate::reading::pods::is_ready(pod) && pod.metadata.deletion_timestamp.is_none();
+                json!({"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "targetRef": {"uid": pod.metadata.uid}})
+            })
+            .collect();
+        let slice: EndpointSlice = serde_json::from_value(json!({
+            "metadata": {"name": "s", "labels": {"kubernetes.io/service-name": "helpfulness"}},
+            "addressType": "IPv4", "ports": [], "endpoints": endpoints,
+        }))
+        .unwrap();
+        let same = children.slices.iter().any(|old| old.as_ref() == &slice);
+        self.version += u64::from(!same);
+        children.slices = vec![Arc::new(slice)];
+    }
+
+    /// Ends a pod of the stable revision as an eviction does: it stays behind, failed.
+    pub(crate) fn evict(&mut self, index: usize) {
+        let stable = self.stable();
+        let children = &mut self.observed.children;
+        let mut own: Vec<&mut Arc<Pod>> = children
+            .pods
+            .iter_mut()
+            .filter(|pod| pod.labels().get(crds::labels::REVISION) == Some(&stable))
+            .collect();
+        let pod = Arc::make_mut(own[index]);
+        pod.status = Some(PodStatus {
+            phase: Some("Failed".to_owned()),
+            reason: Some("Evicted".to_owned()),
+            ..PodStatus::default()
         });
-        children.slices = vec![EndpointSlice {
-            metadata: ObjectMeta {
-                labels: Some(BTreeMap::from([(
-                    "kubernetes.io/service-name".to_owned(),
-                    "helpfulness".to_owned(),
-                )])),
-                ..ObjectMeta::default()
-            },
-            endpoints: endpoints.collect(),
-            ..EndpointSlice::default()
-        }];
+        self.version += 1;
     }
 
     pub(crate) fn condition(&self, kind: &str) -> Option<(String, String)> {
@@ -293,59 +549,122 @@ impl World {
         Some((found.status.clone(), found.reason.clone()))
     }
 
+    pub(crate) fn message(&self) -> String {
+        let status = self.observed.model.status.clone();
+        status.and_then(|status| status.message).unwrap_or_default()
+    }
+
+    pub(crate) fn stable(&self) -> String {
+        let status = self.observed.model.status.clone().unwrap();
+        status.stable.unwrap().revision
+    }
+
     pub(crate) fn stable_digest(&self) -> Option<String> {
         let status = self.observed.model.status.as_ref()?;
         Some(status.stable.as_ref()?.digest.as_ref()?.to_string())
     }
-}
 
-fn put<T: ResourceExt + Clone>(list: &mut Vec<T>, new: &T) {
-    match list.iter_mut().find(|old| old.name_any() == new.name_any()) {
-        Some(old) => *old = new.clone(),
-        None => list.push(new.clone()),
+    /// Ready endpoints of the Service that clients call.
+    pub(crate) fn reachable(&self) -> usize {
+        let slices = self.observed.children.slices.iter();
+        let endpoints = slices.flat_map(|slice| &slice.endpoints);
+        let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
+            e.conditions.as_ref().and_then(|c| c.ready) == Some(true)
+        };
+        endpoints.filter(ready).count()
+    }
+
+    /// Sizes of the Deployments, by name.
+    pub(crate) fn sizes(&self) -> Vec<i32> {
+        let deployments = self.observed.children.deployments.iter();
+        deployments
+            .map(|d| d.spec.as_ref().unwrap().replicas.unwrap())
+            .collect()
     }
 }
 
-fn pod_labels(deployment: &Deployment) -> Option<BTreeMap<String, String>> {
-    deployment
-        .spec
-        .as_ref()?
-        .template
-        .metadata
-        .as_ref()?
-        .labels
-        .clone()
+fn is_as_wanted(wanted: &Desired, live: &Value) -> bool {
+    match wanted.write {
+        Write::Replace => compare::holds(&wanted.body, live),
+        Write::Marks => compare::holds(&wanted.body["metadata"], &live["metadata"]),
+    }
 }
 
-fn ended_pod(
-    name: String,
-    labels: Option<BTreeMap<String, String>>,
-    owner: Option<OwnerReference>,
-    exit_code: i32,
-    message: &str,
-) -> Pod {
-    Pod {
-        metadata: ObjectMeta {
-            uid: Some(format!("uid-{name}")),
-            name: Some(name),
-            labels,
-            owner_references: owner.map(|owner| vec![owner]),
-            ..ObjectMeta::default()
+fn put<T: Resource + DeserializeOwned>(list: &mut Vec<Arc<T>>, body: Value) {
+    put_typed(list, serde_json::from_value(body).unwrap());
+}
+
+fn put_typed<T: Resource>(list: &mut Vec<Arc<T>>, new: T) {
+    let name = |object: &T| object.meta().name.clone();
+    match list.iter_mut().find(|old| name(old) == name(&new)) {
+        Some(old) => *old = Arc::new(new),
+        None => list.push(Arc::new(new)),
+    }
+}
+
+/// The name of what a pod was made for, and which of its pods it is.
+fn owner(pod: &Pod) -> (String, i32) {
+    let name = pod.name_any();
+    let (owner, index) = name.split_once('.').unwrap();
+    (
+        owner.to_owned(),
+        index.trim_end_matches('+').parse().unwrap(),
+    )
+}
+
+fn folder(job: &Job) -> String {
+    let spec = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let args = spec.containers[0].args.clone().unwrap();
+    args.into_iter()
+        .find(|arg| arg.starts_with("/models"))
+        .unwrap()
+}
+
+fn pod_status(kind: Pods) -> PodStatus {
+    let status = match kind {
+        Pods::Ready => {
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+        }
+        Pods::Starting => json!({"phase": "Running", "containerStatuses": [running()]}),
+        Pods::Failing => {
+            let message = r#"{"ok":false,"reason":"ModelInvalid","message":"broken"}"#;
+            json!({"phase": "Running", "containerStatuses": [ended(1, message)]})
+        }
+        Pods::Unplaced | Pods::Refused => unplaced(),
+    };
+    serde_json::from_value(status).unwrap()
+}
+
+fn running() -> Value {
+    json!({"name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}}})
+}
+
+fn ended(code: i32, message: &str) -> Value {
+    json!({"name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": code, "message": message}}})
+}
+
+fn unplaced() -> Value {
+    json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: no GPU"}]})
+}
+
+fn verify_pod(job: &Job, verify: Verify, answer: &(i32, String)) -> Pod {
+    let status = match verify {
+        Verify::Answers => {
+            json!({"phase": if answer.0 == 0 {"Succeeded"} else {"Failed"}, "containerStatuses": [ended(answer.0, &answer.1)]})
+        }
+        Verify::Unplaced => unplaced(),
+        Verify::PullsInVain => {
+            json!({"phase": "Pending", "containerStatuses": [{"name": "verify", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}}}]})
+        }
+    };
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": format!("{}.0", job.name_any()), "uid": format!("uid-{}", job.uid().unwrap()), "labels": job.labels(),
+            "creationTimestamp": job.metadata.creation_timestamp,
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid().unwrap()}],
         },
-        status: Some(PodStatus {
-            container_statuses: Some(vec![ContainerStatus {
-                state: Some(ContainerState {
-                    terminated: Some(ContainerStateTerminated {
-                        exit_code,
-                        message: Some(message.to_owned()),
-                        ..ContainerStateTerminated::default()
-                    }),
-                    ..ContainerState::default()
-                }),
-                ..ContainerStatus::default()
-            }]),
-            ..PodStatus::default()
-        }),
-        ..Pod::default()
-    }
+        "status": status,
+    }))
+    .unwrap()
 }

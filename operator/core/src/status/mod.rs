@@ -4,6 +4,7 @@
 //! status is written only when something is new.
 
 mod conditions;
+mod problem;
 mod summary;
 
 use crds::RewardModelStatus;
@@ -17,12 +18,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::Failure;
 use crate::identity::RevisionHash;
-use crate::observed::health;
-use crate::observed::record::Role;
-use crate::plan::Reading;
-use crate::resolve::Resolution;
-use crate::resources::{pod, selector_of, service};
-use crate::rollout::{Ending, State, stored};
+use crate::objects::{pod, selector_of, service};
+use crate::reading::resolution::Resolution;
+use crate::reading::{Reading, health, pods};
+use crate::rollout::{Decision, Ending};
+use crate::state::{State, stored};
 
 const HISTORY: usize = 10;
 
@@ -33,57 +33,99 @@ pub fn condition(conditions: &[Condition], kind: ConditionType) -> Option<&Condi
         .find(|condition| condition.type_ == kind.as_str())
 }
 
-/// The status of `reading`, whose state is the next one.
+/// The status of a decision.
 pub(crate) fn render(
     reading: &Reading<'_>,
-    problem: Option<&Failure>,
-    ending: Option<&Ending>,
+    decision: &Decision,
+    building: Option<&Failure>,
     now: Timestamp,
 ) -> RewardModelStatus {
     let model = &reading.observed.model;
-    let before = model.status.clone().unwrap_or_default();
-    let summary = summary::of(reading, problem);
-    let state = &reading.state;
-    let mut rollout = stored::store(state, before.rollout.as_ref(), now);
-    let history = history(&before, ending, now);
-    if let (Some(rollout), Some(ending)) = (&mut rollout, ending) {
-        let (_, outcome, _) = outcome(ending);
-        rollout.outcome = Some(outcome);
+    let before = &reading.before;
+    let state = &decision.state;
+    let problem = problem::of(reading, decision, building);
+    let summary = summary::of(reading, decision, problem.as_ref());
+    let mut rollout = stored::store(
+        state,
+        before.rollout.as_ref(),
+        reading.scale.progress_deadline,
+        now,
+    );
+    if let (Some(rollout), Some(ending)) = (&mut rollout, &decision.ending) {
+        rollout.outcome = Some(outcome(ending).1.into());
     }
     let stable = state.stable();
+    let wanted = reading.scale.replicas;
     RewardModelStatus {
         observed_generation: model.metadata.generation,
-        phase: Some(summary.phase),
+        phase: Some(summary.phase.into()),
         message: Some(summary.message.clone()),
         url: Some(service::url(model)),
-        replicas: Some(
-            reading
-                .observed
-                .children
-                .deployments
-                .iter()
-                .map(health::replicas)
-                .sum(),
-        ),
+        replicas: Some(stable.map_or(0, |hash| active(reading, hash))),
+        last_replicas: Some(wanted)
+            .filter(|size| *size > 0)
+            .or(before.last_replicas),
         ready_replicas: Some(stable.map_or(0, |hash| ready(reading, hash))),
         selector: stable.map(|hash| selector_text(reading, hash)),
         stable: stable.map(|hash| revision(reading, hash)),
         canary: state.canary().map(|hash| revision(reading, hash)),
         previous: state.previous().map(|hash| revision(reading, hash)),
-        traffic: traffic(reading),
+        traffic: traffic(reading, state),
         rollout,
         gates: None,
-        model: model_status(reading, problem, before.model.as_ref()),
-        failed_revisions: failed(reading),
-        last_command: before.last_command.clone(),
-        history,
+        model: model_status(reading, state, problem.as_ref()),
+        verification: stored::store_retried(state),
+        failed_revisions: failed(state),
+        last_command: decision
+            .acknowledged
+            .clone()
+            .or_else(|| before.last_command.clone()),
+        history: history(before, decision.ending.as_ref(), now),
         conditions: conditions::of(
             &before.conditions,
-            &summary.conditions(reading, problem),
+            &summary.conditions(reading, state, problem.as_ref()),
             model.metadata.generation,
             now,
         ),
     }
+}
+
+/// The status of a resource whose state this version does not know: it stays as it was, and says so.
+pub(crate) fn hold(
+    reading: &Reading<'_>,
+    decision: &Decision,
+    word: &str,
+    now: Timestamp,
+) -> RewardModelStatus {
+    let generation = reading.observed.model.metadata.generation;
+    let before = &reading.before;
+    let mut conditions = before.conditions.clone();
+    for claim in summary::held(word) {
+        let one = conditions::of(&before.conditions, &[claim], generation, now);
+        conditions.retain(|old| one.iter().all(|new| new.type_ != old.type_));
+        conditions.extend(one);
+    }
+    conditions.sort_by_key(|condition| {
+        let kinds = ConditionType::ALL.iter();
+        kinds
+            .map(|kind| kind.as_str())
+            .position(|kind| kind == condition.type_)
+    });
+    RewardModelStatus {
+        conditions,
+        last_command: decision
+            .acknowledged
+            .clone()
+            .or_else(|| before.last_command.clone()),
+        ..before.clone()
+    }
+}
+
+/// Pods of a revision that are there: what its selector finds, less those that are over or leave.
+fn active(reading: &Reading<'_>, hash: &RevisionHash) -> i32 {
+    let pods = reading.observed.children.pods_of(hash);
+    let count = pods.filter(|pod| pods::is_active(pod)).count();
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 fn ready(reading: &Reading<'_>, hash: &RevisionHash) -> i32 {
@@ -104,21 +146,22 @@ fn selector_text(reading: &Reading<'_>, hash: &RevisionHash) -> String {
 }
 
 fn revision(reading: &Reading<'_>, hash: &RevisionHash) -> RevisionStatus {
-    let deployment = reading.observed.children.deployment(hash);
-    let replicas = deployment.map_or(0, health::replicas);
+    let replicas = active(reading, hash);
     let server = reading.observed.model.spec.server.as_ref();
     let gpus = pod::gpus(server.and_then(|server| server.resources.as_ref()));
-    let record = reading.record(hash);
     let known = match &reading.resolution {
-        Resolution::Known(facts) if Some(hash) == reading.target.as_ref() => Some(facts),
-        Resolution::Known(_) | Resolution::Running { .. } | Resolution::Failed(_) => None,
+        Resolution::Known { digest, .. } if Some(hash) == reading.target.revision() => Some(digest),
+        Resolution::Known { .. }
+        | Resolution::Running { .. }
+        | Resolution::Late(_)
+        | Resolution::Failed(_) => None,
     };
+    let recorded = reading
+        .record(hash)
+        .and_then(|record| record.digest.as_ref());
     RevisionStatus {
         revision: hash.to_string(),
-        digest: record
-            .map(|record| &record.content.model)
-            .or(known)
-            .map(|facts| facts.digest.clone()),
+        digest: recorded.or(known).cloned(),
         replicas: Some(replicas),
         ready_replicas: Some(ready(reading, hash)),
         accelerators: Some(gpus * i64::from(replicas)),
@@ -127,8 +170,7 @@ fn revision(reading: &Reading<'_>, hash: &RevisionHash) -> RevisionStatus {
 }
 
 /// The stable revision first, then the one beside it.
-fn traffic(reading: &Reading<'_>) -> Option<Vec<TrafficShare>> {
-    let state = &reading.state;
+fn traffic(reading: &Reading<'_>, state: &State) -> Option<Vec<TrafficShare>> {
     let share = |hash: &RevisionHash, weight: i32| TrafficShare {
         revision: hash.to_string(),
         spec_weight: Some(weight),
@@ -148,38 +190,31 @@ fn traffic(reading: &Reading<'_>) -> Option<Vec<TrafficShare>> {
     (!shares.is_empty()).then_some(shares)
 }
 
-fn failed(reading: &Reading<'_>) -> Option<Vec<String>> {
-    let failed = reading
-        .records
-        .iter()
-        .filter(|record| record.role == Role::Failed);
-    let failed: Vec<String> = failed.map(|record| record.hash.to_string()).collect();
-    (!failed.is_empty()).then_some(failed)
+fn failed(state: &State) -> Option<Vec<String>> {
+    let failed = &state.fleet.failed;
+    (!failed.is_empty()).then(|| failed.iter().map(ToString::to_string).collect())
 }
 
 fn model_status(
     reading: &Reading<'_>,
+    state: &State,
     problem: Option<&Failure>,
-    before: Option<&ModelStatus>,
 ) -> Option<ModelStatus> {
-    let facts = match &reading.resolution {
-        Resolution::Known(facts) => Some(facts),
-        Resolution::Running { .. } | Resolution::Failed(_) => reading
-            .state
-            .stable()
-            .and_then(|hash| reading.record(hash))
-            .map(|r| &r.content.model),
-    };
-    let last_failure = last_failure(reading, problem, before);
+    let stable = || reading.content(state.stable()?)?.ok();
+    let facts = reading
+        .facts()
+        .or_else(|| stable().map(|content| content.model));
+    let last_failure = last_failure(reading, state, problem);
     if facts.is_none() && last_failure.is_none() {
         return None;
     }
     Some(ModelStatus {
-        digest: facts.map(|facts| facts.digest.clone()),
-        bytes: facts.and_then(|facts| facts.bytes),
-        parameters: facts.and_then(|facts| facts.parameters),
-        architecture: facts.and_then(|facts| facts.architecture.clone()),
+        digest: facts.as_ref().map(|facts| facts.digest.clone()),
+        bytes: facts.as_ref().and_then(|facts| facts.bytes),
+        parameters: facts.as_ref().and_then(|facts| facts.parameters),
+        architecture: facts.as_ref().and_then(|facts| facts.architecture.clone()),
         load_seconds: facts
+            .as_ref()
             .and_then(|facts| facts.load_seconds)
             .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
             .map(|seconds| Decimal::from(format!("{seconds:.3}").as_str())),
@@ -190,8 +225,8 @@ fn model_status(
 /// The failure that is a problem now; the last one stays to be read until all is well.
 fn last_failure(
     reading: &Reading<'_>,
+    state: &State,
     problem: Option<&Failure>,
-    before: Option<&ModelStatus>,
 ) -> Option<LastFailure> {
     let told = problem.and_then(|failure| {
         Some(LastFailure {
@@ -201,7 +236,8 @@ fn last_failure(
             message: failure.message.clone(),
         })
     });
-    let well = problem.is_none() && matches!(reading.state, State::Steady { .. });
+    let well = problem.is_none() && state.rollout.is_none() && state.stable().is_some();
+    let before = reading.before.model.as_ref();
     told.or_else(|| {
         before
             .and_then(|model| model.last_failure.clone())
@@ -217,6 +253,7 @@ fn outcome(ending: &Ending) -> (&RevisionHash, Outcome, Option<String>) {
             let reason = format!("{}: {}", failure.reason, failure.message);
             (revision, Outcome::RolledBack, Some(reason))
         }
+        Ending::Aborted(revision) => (revision, Outcome::Aborted, None),
     }
 }
 
@@ -236,7 +273,7 @@ fn history(
         .and_then(|rollout| rollout.started_at.clone());
     let entry = HistoryEntry {
         revision: revision.to_string(),
-        outcome,
+        outcome: Some(outcome.into()),
         started_at,
         finished_at: Some(Time(now)),
         reason,

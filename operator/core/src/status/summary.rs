@@ -5,17 +5,17 @@
 
 use crds::conditions::{
     AS_EXPECTED, AvailableReason, ConditionType, NOT_YET_KNOWN, PausedReason, ReadyReason,
-    ReconcilingReason,
+    ReconcilingReason, StalledReason,
 };
 use crds::v1alpha1::reward_model::status::Phase;
 
 use super::conditions::{Claim, Truth};
 use crate::Failure;
-use crate::observed::health::Health;
-use crate::observed::record::Role;
-use crate::plan::Reading;
-use crate::resolve::Resolution;
-use crate::rollout::State;
+use crate::reading::Reading;
+use crate::reading::health::Health;
+use crate::reading::resolution::Resolution;
+use crate::rollout::Decision;
+use crate::state::{Stage, State, Target};
 
 /// The whole in one word and one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,35 +44,68 @@ impl Summary {
     }
 }
 
-/// Sums `reading` up.
-pub(super) fn of(reading: &Reading<'_>, problem: Option<&Failure>) -> Summary {
+/// Sums `reading` and what was decided up.
+pub(super) fn of(reading: &Reading<'_>, decision: &Decision, problem: Option<&Failure>) -> Summary {
+    let state = &decision.state;
     if let Some(failure) = problem {
-        return stalled(reading, failure);
+        return stalled(reading, state, failure);
     }
-    match &reading.state {
-        State::Preparing { canary, .. } => preparing(reading, canary.as_str()),
-        State::Promoting { stable, .. } => Summary::new(
-            Phase::Promoting,
-            ReadyReason::Progressing,
-            format!("traffic moves to revision {stable}"),
-        )
-        .reconciling(ReconcilingReason::ShiftingTraffic),
-        State::Empty | State::Steady { .. } => at_rest(reading),
+    if state.rollout.is_some() && reading.held() {
+        return suspended("suspend is true: the rollout in flight is held where it is");
+    }
+    match &state.rollout {
+        None => at_rest(reading, state),
+        Some(rollout) => match rollout.stage {
+            Stage::Load => preparing(reading, state, rollout.revision.as_str()),
+            Stage::Switch | Stage::Settle { .. } => {
+                let message = format!("traffic moves to revision {}", rollout.revision);
+                Summary::new(Phase::Promoting, ReadyReason::Progressing, message)
+                    .reconciling(ReconcilingReason::ShiftingTraffic)
+            }
+        },
     }
 }
 
-fn stalled(reading: &Reading<'_>, failure: &Failure) -> Summary {
-    let target = reading.target.as_ref();
-    let taken_back = target
-        .and_then(|hash| reading.record(hash))
-        .is_some_and(|record| record.role == Role::Failed);
-    let serves = reading.state.stable().is_some();
-    let ready = if taken_back && serves {
+/// What is claimed of a resource whose status has the unknown `word`.
+pub(super) fn held(word: &str) -> Vec<Claim> {
+    let message = format!(
+        "{word}, a word of another version of the operator: weights and pods stay as they are; upgrade this operator, or give the rollout up with the command abort"
+    );
+    let claim = |kind, status, reason| Claim {
+        kind,
+        status,
+        reason,
+        message: message.clone(),
+    };
+    vec![
+        claim(
+            ConditionType::Ready,
+            Truth::False,
+            ReadyReason::Stalled.as_str(),
+        ),
+        claim(
+            ConditionType::Stalled,
+            Truth::True,
+            StalledReason::UnknownState.as_str(),
+        ),
+    ]
+}
+
+fn suspended(message: &str) -> Summary {
+    let mut summary = Summary::new(Phase::Paused, ReadyReason::Suspended, message);
+    summary.paused = Some(PausedReason::UserRequested);
+    summary
+}
+
+fn stalled(reading: &Reading<'_>, state: &State, failure: &Failure) -> Summary {
+    let target = reading.target.revision();
+    let taken_back = target.is_some_and(|hash| state.fleet.failed.contains(hash));
+    let ready = if taken_back && state.stable().is_some() {
         ReadyReason::RolledBack
     } else {
         ReadyReason::Stalled
     };
-    let message = match reading.state.stable() {
+    let message = match state.stable() {
         Some(stable) if target != Some(stable) => {
             format!(
                 "{}: {}; revision {stable} keeps serving",
@@ -84,10 +117,10 @@ fn stalled(reading: &Reading<'_>, failure: &Failure) -> Summary {
     Summary::new(Phase::Degraded, ready, message)
 }
 
-fn preparing(reading: &Reading<'_>, canary: &str) -> Summary {
-    let (reason, message) = match reading.health(reading.state.canary()) {
+fn preparing(reading: &Reading<'_>, state: &State, canary: &str) -> Summary {
+    let (reason, message) = match reading.health(state.canary()) {
         Health::Unschedulable { message } => (ReconcilingReason::WaitingForCapacity, message),
-        Health::Starting { message } => (ReconcilingReason::LoadingModel, message),
+        Health::Starting { message, .. } => (ReconcilingReason::LoadingModel, message),
         Health::Absent | Health::Ready | Health::Failed(_) | Health::Refused { .. } => (
             ReconcilingReason::LoadingModel,
             "its pods are being made".to_owned(),
@@ -97,22 +130,23 @@ fn preparing(reading: &Reading<'_>, canary: &str) -> Summary {
     Summary::new(Phase::Preparing, ReadyReason::Progressing, message).reconciling(reason)
 }
 
-fn at_rest(reading: &Reading<'_>) -> Summary {
-    let stable = reading.state.stable();
-    if stable.is_some() && stable == reading.target.as_ref() {
-        return serving(reading);
+fn at_rest(reading: &Reading<'_>, state: &State) -> Summary {
+    let stable = state.stable();
+    if stable.is_some() && stable == reading.target.revision() {
+        return serving(reading, state);
     }
     if reading.held() {
-        let message = "suspend is true: the new revision is not started";
-        let mut summary = Summary::new(Phase::Paused, ReadyReason::Suspended, message);
-        summary.paused = Some(PausedReason::UserRequested);
-        return summary;
+        return suspended("suspend is true: the new revision is not started");
     }
-    match &reading.resolution {
-        Resolution::Running {
-            message,
-            unschedulable,
-        } => {
+    match (&reading.target, &reading.resolution) {
+        (
+            Target::BeingRead,
+            Resolution::Running {
+                message,
+                unschedulable,
+                ..
+            },
+        ) => {
             let reason = if *unschedulable {
                 ReconcilingReason::WaitingForCapacity
             } else {
@@ -121,7 +155,7 @@ fn at_rest(reading: &Reading<'_>) -> Summary {
             Summary::new(Phase::Resolving, ReadyReason::Progressing, message.clone())
                 .reconciling(reason)
         }
-        Resolution::Known(_) | Resolution::Failed(_) => Summary::new(
+        (Target::BeingRead | Target::Unavailable | Target::Revision { .. }, _) => Summary::new(
             Phase::Pending,
             ReadyReason::Progressing,
             "the new revision is going to start",
@@ -130,28 +164,34 @@ fn at_rest(reading: &Reading<'_>) -> Summary {
     }
 }
 
-fn serving(reading: &Reading<'_>) -> Summary {
-    let wanted = reading.scale.replicas;
-    match reading.health(reading.state.stable()) {
+fn serving(reading: &Reading<'_>, state: &State) -> Summary {
+    let scale = &reading.scale;
+    let ready = state.stable().map_or(0, |hash| super::ready(reading, hash));
+    let enough = ready >= scale.min_available.max(1).min(scale.replicas);
+    let degraded = |message| Summary::new(Phase::Degraded, ReadyReason::ReplicasNotReady, message);
+    let growing = |message, reason| {
+        Summary::new(Phase::Progressing, ReadyReason::ReplicasNotReady, message).reconciling(reason)
+    };
+    match reading.health(state.stable()) {
         Health::Ready => {
-            let message = match wanted {
+            let message = match scale.replicas {
                 0 => "scaled to zero".to_owned(),
                 1 => "1 replica serves".to_owned(),
-                _ => format!("{wanted} replicas serve"),
+                count => format!("{count} replicas serve"),
             };
             Summary::new(Phase::Ready, ReadyReason::RolloutComplete, message)
         }
-        Health::Starting { message }
+        Health::Starting { message, fresh, .. } if enough && fresh => {
+            growing(message, ReconcilingReason::LoadingModel)
+        }
+        Health::Unschedulable { message } if enough => {
+            growing(message, ReconcilingReason::WaitingForCapacity)
+        }
+        Health::Starting { message, .. }
         | Health::Unschedulable { message }
         | Health::Refused { message }
-        | Health::Failed(Failure { message, .. }) => {
-            Summary::new(Phase::Degraded, ReadyReason::ReplicasNotReady, message)
-        }
-        Health::Absent => Summary::new(
-            Phase::Degraded,
-            ReadyReason::ReplicasNotReady,
-            "the Deployment is being made again",
-        ),
+        | Health::Failed(Failure { message, .. }) => degraded(message),
+        Health::Absent => degraded("the Deployment is being made again".to_owned()),
     }
 }
 
@@ -160,6 +200,7 @@ impl Summary {
     pub(super) fn conditions(
         &self,
         reading: &Reading<'_>,
+        state: &State,
         problem: Option<&Failure>,
     ) -> Vec<Claim> {
         let mut claims = vec![
@@ -169,7 +210,7 @@ impl Summary {
                 reason: self.ready.as_str(),
                 message: self.message.clone(),
             },
-            available(reading),
+            available(reading, state),
             verified(reading),
         ];
         let present = [
@@ -197,14 +238,11 @@ impl Summary {
     }
 }
 
-fn available(reading: &Reading<'_>) -> Claim {
+fn available(reading: &Reading<'_>, state: &State) -> Claim {
     let wanted = reading.scale.replicas;
     let least = reading.scale.min_available.max(1).min(wanted);
-    let ready = reading
-        .state
-        .stable()
-        .map_or(0, |hash| super::ready(reading, hash));
-    let serves = reading.state.stable().is_some() && ready >= least;
+    let ready = state.stable().map_or(0, |hash| super::ready(reading, hash));
+    let serves = state.stable().is_some() && ready >= least;
     let reason = match (wanted, serves) {
         (0, true) => AvailableReason::ScaledToZero,
         (_, true) => AvailableReason::MinimumReplicas,
@@ -219,25 +257,22 @@ fn available(reading: &Reading<'_>) -> Claim {
 }
 
 fn verified(reading: &Reading<'_>) -> Claim {
-    let kind = ConditionType::ModelVerified;
+    let claim = |status, reason, message: &str| Claim {
+        kind: ConditionType::ModelVerified,
+        status,
+        reason,
+        message: message.to_owned(),
+    };
     match (&reading.resolution, &reading.source) {
-        (Resolution::Known(facts), _) => Claim {
-            kind,
-            status: Truth::True,
-            reason: AS_EXPECTED,
-            message: format!("the files are {}", facts.digest),
-        },
-        (Resolution::Failed(failure), _) | (Resolution::Running { .. }, Err(failure)) => Claim {
-            kind,
-            status: Truth::False,
-            reason: failure.reason.as_str(),
-            message: failure.message.clone(),
-        },
-        (Resolution::Running { message, .. }, Ok(_)) => Claim {
-            kind,
-            status: Truth::Unknown,
-            reason: NOT_YET_KNOWN,
-            message: message.clone(),
-        },
+        (Resolution::Known { digest, .. }, _) => {
+            claim(Truth::True, AS_EXPECTED, &format!("the files are {digest}"))
+        }
+        (Resolution::Failed(failure), _) | (Resolution::Running { .. }, Err(failure)) => {
+            claim(Truth::False, failure.reason.as_str(), &failure.message)
+        }
+        (Resolution::Running { message, .. }, Ok(_)) => {
+            claim(Truth::Unknown, NOT_YET_KNOWN, message)
+        }
+        (Resolution::Late(failure), _) => claim(Truth::Unknown, NOT_YET_KNOWN, &failure.message),
     }
 }

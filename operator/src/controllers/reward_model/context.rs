@@ -1,25 +1,28 @@
-//! What a reconcile reads, and the writes that are not children: status, replicas, events.
+//! What a reconcile reads, and the writes to the resource itself: status and replicas.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::{RewardModel, RewardModelStatus, labels};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use operator_core::Failure;
-use operator_core::observed::{Children, Claim, Observed, Settings};
-use operator_core::plan::{Notice, Severity};
-use serde::de::DeserializeOwned;
+use operator_core::compare;
+use operator_core::identity::{RevisionHash, names};
+use operator_core::observed::{Children, Claim, ObjectKey, Observed, Question, Settings};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::error::Error;
-use super::stores::{Stores, owned};
+use super::stores::Stores;
 use super::{KIND, Trigger};
+use crate::controllers::shared::Owner;
+use crate::controllers::shared::error::Error;
+use crate::controllers::shared::events::Events;
+use crate::controllers::shared::writer::{Outcome, Writer};
 use crate::metrics::Metrics;
 
 /// What all reconciles share.
@@ -27,11 +30,15 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stores: Stores,
+    pub(super) writer: Writer,
+    pub(super) events: Events,
     synced: watch::Receiver<bool>,
     settings: Settings,
-    recorder: Recorder,
     /// By uid. Lost at a restart, which costs one more try each.
     troubles: Mutex<HashMap<String, Trouble>>,
+    /// Contents of records in use, by the record's uid. They are written once, so that what was read
+    /// stays true.
+    contents: Mutex<HashMap<String, Arc<str>>>,
 }
 
 /// What went wrong with a resource of late.
@@ -39,6 +46,7 @@ pub(super) struct Context {
 struct Trouble {
     failures: u32,
     refusal: Option<Failure>,
+    conflicts: Vec<ObjectKey>,
 }
 
 impl Context {
@@ -47,21 +55,19 @@ impl Context {
         settings: Settings,
         metrics: Arc<Metrics>,
         stores: Stores,
+        events: Events,
         synced: watch::Receiver<bool>,
     ) -> Self {
-        let reporter = Reporter {
-            controller: labels::OPERATOR.to_owned(),
-            instance: instance(),
-        };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
+            writer: Writer::new(client.clone(), metrics.clone()),
             client,
             metrics,
             stores,
+            events,
             synced,
             settings,
-            recorder,
             troubles: Mutex::default(),
+            contents: Mutex::default(),
         }
     }
 
@@ -72,44 +78,109 @@ impl Context {
         let _ = synced.wait_for(|filled| *filled).await;
     }
 
-    pub(super) fn api<K>(&self, model: &impl ResourceExt) -> Api<K>
+    fn api<K>(&self, namespace: Option<String>) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), &model.namespace().unwrap_or_default())
+        Api::namespaced(self.client.clone(), &namespace.unwrap_or_default())
     }
 
     /// The resource as the API server has it: a cached status could be older than what was decided
     /// last.
     pub(super) async fn read(&self, trigger: &Trigger) -> Result<Option<RewardModel>, Error> {
-        let models: Api<RewardModel> = self.api(trigger);
-        models
-            .get_opt(&trigger.name_any())
-            .await
-            .map_err(Error::api("read the RewardModel"))
+        let resource = ApiResource::erase::<RewardModel>(&());
+        let namespace = trigger.namespace().unwrap_or_default();
+        let models: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        let found = models.get_opt(&trigger.name_any()).await;
+        match found.map_err(Error::api("read the RewardModel"))? {
+            None => Ok(None),
+            // What another version wrote in another shape is left alone.
+            Some(object) => object
+                .try_parse()
+                .map(Some)
+                .map_err(|error| Error::Unreadable(serde::de::Error::custom(error.to_string()))),
+        }
     }
 
-    pub(super) async fn observe(&self, model: RewardModel) -> Result<Observed, Error> {
+    /// What is known of `model` without asking: the rest is for a plan's questions.
+    pub(super) async fn observe(
+        &self,
+        model: RewardModel,
+        owner: &Owner,
+    ) -> Result<Observed, Error> {
+        let children = self.stores.children(owner);
+        let known = self.known_contents(&children);
+        let trouble = self.trouble(&owner.uid);
+        let claim = match &model.spec.model.source.pvc {
+            Some(_) => Claim::NotAsked,
+            None => Claim::NotNeeded,
+        };
+        let mut conflicts = trouble.conflicts;
+        let mut taken = Vec::new();
+        for key in conflicts.drain(..) {
+            if self.writer.holder(owner, &key).await? == Outcome::Taken {
+                taken.push(key);
+            }
+        }
         Ok(Observed {
-            children: self.stores.children(&model),
-            claim: self.claim(&model).await?,
-            conflicts: Vec::new(),
-            refusal: self.trouble(&model.uid().unwrap_or_default()).refusal,
+            children,
+            contents: known,
+            claim,
+            conflicts: taken,
+            refusal: trouble.refusal,
             settings: self.settings.clone(),
             model,
         })
+    }
+
+    fn known_contents(&self, children: &Children) -> BTreeMap<RevisionHash, Arc<str>> {
+        let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = children.records.iter().filter_map(|record| {
+            let hash = record.labels().get(labels::REVISION)?;
+            let content = contents.get(record.metadata.uid.as_deref()?)?;
+            Some((RevisionHash::parse(hash)?, content.clone()))
+        });
+        known.collect()
+    }
+
+    /// Looks up what a plan asks for.
+    pub(super) async fn answer(
+        &self,
+        observed: &mut Observed,
+        questions: &BTreeSet<Question>,
+    ) -> Result<(), Error> {
+        for question in questions {
+            match question {
+                Question::Claim => match self.claim(&observed.model).await {
+                    Ok(claim) => observed.claim = claim,
+                    Err(error) => {
+                        let refusal = error.refusal().ok_or(error)?;
+                        observed.refusal = Some(refusal);
+                        observed.claim = Claim::Present {
+                            lost: false,
+                            one_pod_only: false,
+                        };
+                    }
+                },
+                Question::Content(hash) => {
+                    let content = self.content(&observed.model, hash).await?;
+                    observed.contents.insert(hash.clone(), content);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn claim(&self, model: &RewardModel) -> Result<Claim, Error> {
         let Some(pvc) = &model.spec.model.source.pvc else {
             return Ok(Claim::NotNeeded);
         };
-        let claims: Api<PersistentVolumeClaim> = self.api(model);
-        let found = claims
-            .get_opt(&pvc.claim_name)
-            .await
-            .map_err(Error::api("read the claim"))?;
+        let claims: Api<PersistentVolumeClaim> = self.api(model.namespace());
+        let name = &pvc.claim_name;
+        let found = claims.get_opt(name).await;
+        let found = found.map_err(Error::api(format!("read PersistentVolumeClaim {name}")))?;
         let Some(claim) = found else {
             return Ok(Claim::Missing);
         };
@@ -124,106 +195,72 @@ impl Context {
         })
     }
 
-    /// The children as the API server has them, before a step that takes something away.
-    pub(super) async fn children_now(&self, model: &RewardModel) -> Result<Children, Error> {
-        Ok(Children {
-            revisions: owned(model, self.list(model).await?),
-            deployments: owned(model, self.list(model).await?),
-            services: owned(model, self.list(model).await?),
-            budgets: owned(model, self.list(model).await?),
-            jobs: owned(model, self.list(model).await?),
-            pods: self.list(model).await?,
-            slices: self.list(model).await?,
-        })
+    /// The content of a record as JSON; empty where there is none, which reads as broken.
+    async fn content(&self, model: &RewardModel, hash: &RevisionHash) -> Result<Arc<str>, Error> {
+        let name = names::revision(&model.name_any(), hash);
+        let records: Api<ControllerRevision> = self.api(model.namespace());
+        let found = records.get_opt(&name).await;
+        let found = found.map_err(Error::api(format!("read ControllerRevision {name}")))?;
+        let Some(record) = found else {
+            return Ok(Arc::from(""));
+        };
+        let text = record.data.as_ref().map(|data| data.0.to_string());
+        let content: Arc<str> = Arc::from(text.unwrap_or_default());
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of models that are gone are never asked for again.
+        if contents.len() > 64 + 3 * self.stores.records.owners() {
+            contents.clear();
+        }
+        contents.extend(record.uid().map(|uid| (uid, content.clone())));
+        Ok(content)
     }
 
-    async fn list<K>(&self, model: &RewardModel) -> Result<Vec<K>, Error>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let selector = format!("{}={}", labels::MODEL, model.name_any());
-        let found = self
-            .api::<K>(model)
-            .list(&ListParams::default().labels(&selector))
-            .await;
-        let mut items = found.map_err(Error::api("list the children"))?.items;
-        items.sort_by_key(ResourceExt::name_any);
-        Ok(items)
-    }
-
-    /// Writes the status if it differs. It carries the version that was read: if the resource has
-    /// moved on since, nothing is written and the reconcile begins anew.
+    /// Writes what is new in the status. It carries the version that was read: if the resource has
+    /// moved on since, nothing is written and the reconcile begins anew. Fields of another version
+    /// stay. Answers the version that is there now.
     pub(super) async fn write_status(
         &self,
         model: &RewardModel,
         status: &RewardModelStatus,
-    ) -> Result<(), Error> {
-        if model.status.as_ref() == Some(status) {
-            return Ok(());
-        }
+    ) -> Result<Option<String>, Error> {
+        let before = serde_json::to_value(model.status.clone().unwrap_or_default())?;
+        let Some(change) = compare::merge_patch(&before, &serde_json::to_value(status)?) else {
+            return Ok(model.resource_version());
+        };
         let patch = json!({
-            "apiVersion": RewardModel::api_version(&()),
-            "kind": RewardModel::kind(&()),
             "metadata": { "resourceVersion": model.resource_version() },
-            "status": status,
+            "status": change,
         });
-        let params = PatchParams::apply(labels::REWARD_MODEL_MANAGER).force();
-        let models: Api<RewardModel> = self.api(model);
-        models
-            .patch_status(&model.name_any(), &params, &Patch::Apply(&patch))
+        let models: Api<RewardModel> = self.api(model.namespace());
+        let written = models
+            .patch_status(&model.name_any(), &params(), &Patch::Merge(&patch))
             .await
             .map_err(Error::api("write the status"))?;
         self.metrics.wrote(KIND, "status");
-        Ok(())
+        Ok(written.resource_version())
     }
 
+    /// Writes `spec.replicas` at `version`, so that nobody's own is overwritten.
     pub(super) async fn write_replicas(
         &self,
         model: &RewardModel,
+        version: Option<String>,
         replicas: Option<i32>,
     ) -> Result<(), Error> {
         let Some(replicas) = replicas else {
             return Ok(());
         };
-        let params = PatchParams {
-            field_manager: Some(labels::REWARD_MODEL_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = json!({ "spec": { "replicas": replicas } });
-        let models: Api<RewardModel> = self.api(model);
+        let patch = json!({
+            "metadata": { "resourceVersion": version },
+            "spec": { "replicas": replicas },
+        });
+        let models: Api<RewardModel> = self.api(model.namespace());
         models
-            .patch(&model.name_any(), &params, &Patch::Merge(&patch))
+            .patch_metadata(&model.name_any(), &params(), &Patch::Merge(&patch))
             .await
             .map_err(Error::api("write spec.replicas"))?;
         self.metrics.wrote(KIND, "replicas");
         Ok(())
-    }
-
-    /// Best effort: an event that is lost must not hold a rollout up.
-    pub(super) async fn publish(&self, model: &RewardModel, notices: &[Notice]) {
-        for notice in notices {
-            tracing::info!(
-                namespace = model.namespace(),
-                name = model.name_any(),
-                reason = notice.reason,
-                "{}",
-                notice.message
-            );
-            let event = Event {
-                type_: match notice.severity {
-                    Severity::Normal => EventType::Normal,
-                    Severity::Warning => EventType::Warning,
-                },
-                reason: notice.reason.clone(),
-                note: Some(notice.message.chars().take(1_000).collect()),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
-            if let Err(error) = self.recorder.publish(&event, &model.object_ref(&())).await {
-                tracing::warn!(%error, "an event is lost");
-            }
-        }
     }
 
     fn trouble(&self, uid: &str) -> Trouble {
@@ -238,21 +275,28 @@ impl Context {
         trouble.clone()
     }
 
-    /// Remembers that the API server refused an object, so that the status can say so.
-    pub(super) fn refused(&self, model: &RewardModel, refusal: Option<Failure>) {
-        self.change_trouble(&model.uid().unwrap_or_default(), |trouble| {
+    /// Remembers what the API server refused and which names are taken, so that the next status can
+    /// say so; answers whether it will say something new.
+    pub(super) fn remember(
+        &self,
+        observed: &Observed,
+        refusal: Option<Failure>,
+        conflicts: Vec<ObjectKey>,
+    ) -> bool {
+        let news = refusal != observed.refusal || conflicts != observed.conflicts;
+        self.change_trouble(&observed.model.uid().unwrap_or_default(), |trouble| {
             trouble.refusal = refusal;
+            trouble.conflicts = conflicts;
         });
+        news
     }
 
     pub(super) fn recovered(&self, trigger: &Trigger) {
         let uid = trigger.uid().unwrap_or_default();
         self.change_trouble(&uid, |trouble| trouble.failures = 0);
         if trigger.metadata.deletion_timestamp.is_some() {
-            self.troubles
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&uid);
+            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            troubles.remove(&uid);
         }
     }
 
@@ -264,7 +308,9 @@ impl Context {
     }
 }
 
-/// The pod's name, where there is one.
-fn instance() -> Option<String> {
-    std::env::var("POD_NAME").ok()
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(labels::REWARD_MODEL_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }

@@ -3,9 +3,7 @@
 //! Owns the watches and the order of the writes. It must not decide. Invariant: the status that
 //! holds a decision is written before any object that acts upon it.
 
-mod apply;
 mod context;
-mod error;
 mod stores;
 
 use std::sync::Arc;
@@ -15,17 +13,22 @@ use crds::RewardModel;
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::Action;
-use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{Controller, WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
-use operator_core::observed::Settings;
-use operator_core::plan::plan;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector;
+use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use operator_core::observed::{Observed, Settings};
+use operator_core::plan::{Plan, RESYNC, plan};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::context::Context;
-use self::error::Error;
+use self::stores::children_now;
+use crate::controllers::shared::Owner;
+use crate::controllers::shared::cache::strip;
+use crate::controllers::shared::error::Error;
+use crate::controllers::shared::events::Events;
+use crate::controllers::shared::writer::Outcome;
 use crate::metrics::Metrics;
 use crate::runtime::admin::Readiness;
 
@@ -36,6 +39,11 @@ type Trigger = PartialObjectMeta<RewardModel>;
 const KIND: &str = "RewardModel";
 /// The longest that one reconcile may take before it is begun anew.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Reconciles at once.
+const AT_ONCE: u16 = 16;
+/// Rounds of questions before a plan; there are two kinds of them, and a cache that is behind may ask
+/// once more.
+const ROUNDS: usize = 4;
 
 /// Runs the controller until `stop`.
 ///
@@ -55,21 +63,33 @@ pub(super) async fn run(
         watcher::Config::default(),
     )
     .default_backoff()
+    .modify(strip)
     .reflect(writer)
-    .applied_objects();
+    .applied_objects()
+    // Our own writes to the status are no news.
+    .predicate_filter(
+        predicates::generation
+            .combine(predicates::annotations)
+            .combine(predicates::labels)
+            .combine(predicates::finalizers),
+        PredicateConfig::default(),
+    );
     let (filled, synced) = watch::channel(false);
-    let context = Arc::new(Context::new(client, settings, metrics, stores, synced));
+    let (events, writing) = Events::start(client.clone(), metrics.clone());
+    let context = Arc::new(Context::new(
+        client, settings, metrics, stores, events, synced,
+    ));
     let filling = tokio::spawn({
         let context = context.clone();
         async move {
-            // A store wakes one waiter only; whoever else waits does so on the channel.
-            let all = context.stores.fill().await;
-            filled.send_replace(all);
-            readiness.set(all);
+            context.stores.fill().await;
+            filled.send_replace(true);
+            readiness.set(true);
             tracing::info!("watching");
         }
     });
     Controller::for_stream(models, reader)
+        .with_config(Config::default().concurrency(AT_ONCE))
         .reconcile_on(children)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
@@ -80,12 +100,15 @@ pub(super) async fn run(
         })
         .await;
     filling.abort();
+    // The last reconcile is done, and its context gone: what it told is still to be written.
+    let _ = filling.await;
+    writing.finish().await;
     Ok(())
 }
 
 async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Action, Error> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(PATIENCE, follow(&trigger, &context)).await {
+    let outcome = match tokio::time::timeout(PATIENCE, Box::pin(follow(&trigger, &context))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Error::Slow),
     };
@@ -100,44 +123,89 @@ async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Actio
     outcome
 }
 
-/// Observe, plan, write the status, then act.
+/// Observe, plan, write the status, then act, then tell.
 async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     context.synced().await;
     let Some(model) = context.read(trigger).await? else {
         return Ok(Action::await_change());
     };
-    let mut observed = context.observe(model).await?;
-    let mut wanted = plan(&observed, Timestamp::now());
+    let owner = Owner::of(&model);
+    let mut observed = context.observe(model, &owner).await?;
+    let mut wanted = answered(&mut observed, context).await?;
     if wanted.is_decisive(observed.model.status.as_ref()) {
-        observed.children = context.children_now(&observed.model).await?;
-        wanted = plan(&observed, Timestamp::now());
+        observed.children = Box::pin(children_now(&context.client, &owner)).await?;
+        wanted = answered(&mut observed, context).await?;
     }
-    observed.conflicts = context.conflicts(&observed, &wanted).await?;
-    if !observed.conflicts.is_empty() {
-        wanted = plan(&observed, Timestamp::now());
-    }
-    context
+    let version = context
         .write_status(&observed.model, &wanted.status)
         .await?;
-    context.publish(&observed.model, &wanted.notices).await;
+    let news = act(&owner, &observed, &wanted, context).await?;
+    for key in &wanted.delete {
+        context.writer.delete(&owner, key).await?;
+    }
     context
-        .write_replicas(&observed.model, wanted.set_replicas)
+        .write_replicas(&observed.model, version, wanted.set_replicas)
         .await?;
-    let news = context.apply(&observed, &wanted.apply).await?;
-    context.delete(&observed.model, &wanted.delete).await?;
+    let about = observed.model.object_ref(&());
+    for notice in &wanted.notices {
+        context.events.tell(&about, notice);
+    }
     Ok(Action::requeue(if news {
         Duration::ZERO
     } else {
-        wanted.requeue
+        spread(wanted.requeue, &owner.uid)
     }))
+}
+
+/// The plan, after what it asked for was looked up.
+async fn answered(observed: &mut Observed, context: &Context) -> Result<Plan, Error> {
+    for _ in 0..ROUNDS {
+        let plan = plan(observed, Timestamp::now());
+        if plan.questions.is_empty() {
+            return Ok(plan);
+        }
+        context.answer(observed, &plan.questions).await?;
+    }
+    Ok(plan(observed, Timestamp::now()))
+}
+
+/// Writes the wanted objects; answers whether the next status will say something new. A name that is
+/// taken, or an object that is refused, ends it: what comes after rests on it.
+async fn act(
+    owner: &Owner,
+    observed: &Observed,
+    wanted: &Plan,
+    context: &Context,
+) -> Result<bool, Error> {
+    let mut conflicts = observed.conflicts.clone();
+    for object in &wanted.apply {
+        let live = observed.children.live(&object.key)?;
+        match context.writer.write(owner, object, live.as_ref()).await {
+            Ok(Outcome::Unchanged | Outcome::Written) => {}
+            Ok(Outcome::Taken) => {
+                conflicts.push(object.key.clone());
+                return Ok(context.remember(observed, None, conflicts));
+            }
+            Err(error) => match error.refusal() {
+                Some(refusal) => return Ok(context.remember(observed, Some(refusal), conflicts)),
+                None => return Err(error),
+            },
+        }
+    }
+    Ok(context.remember(observed, None, conflicts))
+}
+
+/// Resyncs of many resources are spread over time.
+fn spread(after: Duration, uid: &str) -> Duration {
+    if after < RESYNC {
+        return after;
+    }
+    let share = uid.bytes().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    after.mul_f64(0.8 + 0.4 * f64::from(share % 1_000) / 1_000.0)
 }
 
 fn on_error(trigger: Arc<Trigger>, error: &Error, context: Arc<Context>) -> Action {
     Action::requeue(context.backoff(&trigger, error))
-}
-
-/// The resource that an object with our labels belongs to.
-fn owner_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<Trigger>> {
-    let name = object.labels().get(crds::labels::MODEL)?;
-    Some(ObjectRef::new(name).within(&object.namespace()?))
 }

@@ -1,37 +1,37 @@
-//! Caches of the objects that RewardModels own, filled by one watch a kind.
-//!
-//! Invariant: only objects with our label are watched, so that memory follows the number of models
-//! and not the size of the cluster.
+//! The children of RewardModels, as caches and as the API server has them.
 
-use std::fmt::Debug;
-use std::hash::Hash;
+use std::sync::Arc;
 
-use crds::{RewardModel, labels};
-use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use crds::labels;
+use futures::Stream;
+use futures::stream;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::ListParams;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
-use operator_core::observed::Children;
+use operator_core::observed::{Children, RecordObject};
 use serde::de::DeserializeOwned;
 
-use super::{Trigger, owner_of};
+use super::Trigger;
+use crate::controllers::shared::Owner;
+use crate::controllers::shared::cache::{Cache, slimmed};
+use crate::controllers::shared::error::Error;
 
 /// The caches.
 #[derive(Debug)]
 pub(super) struct Stores {
-    revisions: Store<ControllerRevision>,
-    deployments: Store<Deployment>,
-    services: Store<Service>,
-    budgets: Store<PodDisruptionBudget>,
-    jobs: Store<Job>,
-    pods: Store<Pod>,
-    slices: Store<EndpointSlice>,
+    pub(super) records: Arc<Cache<RecordObject>>,
+    deployments: Arc<Cache<Deployment>>,
+    services: Arc<Cache<Service>>,
+    budgets: Arc<Cache<PodDisruptionBudget>>,
+    jobs: Arc<Cache<Job>>,
+    pods: Arc<Cache<Pod>>,
+    slices: Arc<Cache<EndpointSlice>>,
 }
 
 /// Starts the watches: the caches, and the resources whose children change.
@@ -41,15 +41,15 @@ pub(super) fn watch(
     Stores,
     impl Stream<Item = ObjectRef<Trigger>> + Send + use<>,
 ) {
-    let (revisions, s1) = one(client);
-    let (deployments, s2) = one(client);
-    let (services, s3) = one(client);
-    let (budgets, s4) = one(client);
-    let (jobs, s5) = one(client);
-    let (pods, s6) = one(client);
-    let (slices, s7) = one(client);
+    let (records, s1) = Cache::watch(client, labels::MODEL, whole);
+    let (deployments, s2) = Cache::watch(client, labels::MODEL, whole);
+    let (services, s3) = Cache::watch(client, labels::MODEL, whole);
+    let (budgets, s4) = Cache::watch(client, labels::MODEL, whole);
+    let (jobs, s5) = Cache::watch(client, labels::MODEL, slim_job);
+    let (pods, s6) = Cache::watch(client, labels::MODEL, slim_pod);
+    let (slices, s7) = Cache::watch(client, labels::MODEL, whole);
     let stores = Stores {
-        revisions,
+        records,
         deployments,
         services,
         budgets,
@@ -60,98 +60,85 @@ pub(super) fn watch(
     (stores, stream::select_all([s1, s2, s3, s4, s5, s6, s7]))
 }
 
-fn one<K>(client: &Client) -> (Store<K>, BoxStream<'static, ObjectRef<Trigger>>)
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    K::DynamicType: Default + Eq + Hash + Clone,
-{
-    let (reader, writer) = reflector::store();
-    let ours = watcher::Config::default().labels(labels::MODEL);
-    let owners = watcher(Api::<K>::all(client.clone()), ours)
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .touched_objects()
-        .filter_map(|object| async move {
-            match object {
-                Ok(object) => owner_of(&object),
-                Err(error) => {
-                    tracing::warn!(%error, "a watch is interrupted");
-                    None
-                }
-            }
-        });
-    (reader, owners.boxed())
+const fn whole<K>(_: &mut K) {}
+
+/// A Job is never changed, so nobody compares what it says.
+fn slim_job(job: &mut Job) {
+    job.spec = None;
+}
+
+/// What a pod says of itself is in its status.
+fn slim_pod(pod: &mut Pod) {
+    pod.spec = None;
+    pod.metadata.annotations = None;
 }
 
 impl Stores {
-    /// Waits until all caches are filled; false when a watch has ended.
-    pub(super) async fn fill(&self) -> bool {
-        let Self {
-            revisions,
-            deployments,
-            services,
-            budgets,
-            jobs,
-            pods,
-            slices,
-        } = self;
-        revisions.wait_until_ready().await.is_ok()
-            && deployments.wait_until_ready().await.is_ok()
-            && services.wait_until_ready().await.is_ok()
-            && budgets.wait_until_ready().await.is_ok()
-            && jobs.wait_until_ready().await.is_ok()
-            && pods.wait_until_ready().await.is_ok()
-            && slices.wait_until_ready().await.is_ok()
+    /// Waits until all caches are filled.
+    pub(super) async fn fill(&self) {
+        self.records.fill().await;
+        self.deployments.fill().await;
+        self.services.fill().await;
+        self.budgets.fill().await;
+        self.jobs.fill().await;
+        self.pods.fill().await;
+        self.slices.fill().await;
     }
 
-    /// The children of `model`.
-    pub(super) fn children(&self, model: &RewardModel) -> Children {
+    /// The children of `owner`, as they were seen last.
+    pub(super) fn children(&self, owner: &Owner) -> Children {
+        let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
         Children {
-            revisions: owned(model, labelled(model, &self.revisions)),
-            deployments: owned(model, labelled(model, &self.deployments)),
-            services: owned(model, labelled(model, &self.services)),
-            budgets: owned(model, labelled(model, &self.budgets)),
-            jobs: owned(model, labelled(model, &self.jobs)),
-            pods: labelled(model, &self.pods),
-            slices: labelled(model, &self.slices),
+            records: owned(owner, self.records.of(namespace, name)),
+            deployments: owned(owner, self.deployments.of(namespace, name)),
+            services: owned(owner, self.services.of(namespace, name)),
+            budgets: owned(owner, self.budgets.of(namespace, name)),
+            jobs: owned(owner, self.jobs.of(namespace, name)),
+            pods: self.pods.of(namespace, name),
+            slices: self.slices.of(namespace, name),
         }
     }
 }
 
-fn labelled<K>(model: &RewardModel, store: &Store<K>) -> Vec<K>
+/// The children as the API server has them, before a step that takes something away.
+pub(super) async fn children_now(client: &Client, owner: &Owner) -> Result<Children, Error> {
+    let (records, deployments, services, budgets, jobs, pods, slices) = futures::try_join!(
+        list(client, owner, whole),
+        list(client, owner, whole),
+        list(client, owner, whole),
+        list(client, owner, whole),
+        list(client, owner, slim_job),
+        list(client, owner, slim_pod),
+        list(client, owner, whole),
+    )?;
+    Ok(Children {
+        records: owned(owner, records),
+        deployments: owned(owner, deployments),
+        services: owned(owner, services),
+        budgets: owned(owner, budgets),
+        jobs: owned(owner, jobs),
+        pods,
+        slices,
+    })
+}
+
+async fn list<K>(client: &Client, owner: &Owner, slim: fn(&mut K)) -> Result<Vec<Arc<K>>, Error>
 where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K::DynamicType: Default,
 {
-    let (namespace, name) = (model.namespace(), model.name_any());
-    let ours = |object: &K| {
-        object.namespace() == namespace && object.labels().get(labels::MODEL) == Some(&name)
-    };
-    let mut found: Vec<K> = store
-        .state()
-        .iter()
-        .filter(|o| ours(o))
-        .map(|o| o.as_ref().clone())
-        .collect();
-    // A store is a hash map; a plan must not depend on its order.
-    found.sort_by_key(ResourceExt::name_any);
-    found
-}
-
-/// Those that belong to this very resource, not to an earlier one of its name.
-pub(super) fn owned<K: ResourceExt>(model: &RewardModel, objects: Vec<K>) -> Vec<K> {
-    objects
+    let selector = format!("{}={}", labels::MODEL, owner.name);
+    let api = Api::<K>::namespaced(client.clone(), &owner.namespace);
+    let found = api.list(&ListParams::default().labels(&selector)).await;
+    let mut items = found.map_err(Error::api("list the children"))?.items;
+    items.sort_by_key(ResourceExt::name_any);
+    Ok(items
         .into_iter()
-        .filter(|object| belongs(model, object))
-        .collect()
+        .map(|item| Arc::new(slimmed(item, slim)))
+        .collect())
 }
 
-/// Whether `object` belongs to `model`.
-pub(super) fn belongs<K: ResourceExt>(model: &RewardModel, object: &K) -> bool {
-    let uid = model.uid();
-    object
-        .owner_references()
-        .iter()
-        .any(|o| o.controller == Some(true) && Some(&o.uid) == uid.as_ref())
+fn owned<K: ResourceExt>(owner: &Owner, mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    objects.retain(|object| owner.has(object.as_ref()));
+    objects
 }

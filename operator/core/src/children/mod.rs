@@ -1,0 +1,324 @@
+//! Which objects a decision takes, and which are to go.
+//!
+//! Invariant: what the stable revision has is never deleted, and a Deployment of a revision that
+//! serves is changed in nothing but its size.
+
+mod capacity;
+
+use crds::conditions::StalledReason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+use crate::Failure;
+use crate::identity::{self, RevisionHash, names};
+use crate::objects::{
+    Desired, Write, deployment, disruption_budget, pod, record as record_object, service,
+};
+use crate::observed::{Kind, ObjectKey, revision_of};
+use crate::reading::Reading;
+use crate::reading::resolution::{self, Resolution};
+use crate::records::{Content, Record, Role};
+use crate::rollout::{Decision, Ending};
+use crate::state::State;
+
+/// Objects that are wanted and objects that are to go.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) apply: Vec<Desired>,
+    pub(crate) delete: Vec<ObjectKey>,
+    /// Why a wanted object could not be built.
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Objects {
+    fn want<K: Resource + Serialize>(&mut self, kind: Kind, object: &K, write: Write) {
+        match Desired::new(kind, object, write) {
+            Ok(desired) => self.apply.push(desired),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    fn fail(&mut self, message: String) {
+        self.failure = Some(Failure::new(StalledReason::InvalidSpec, message));
+    }
+
+    fn remove(&mut self, kind: Kind, name: String) {
+        self.delete.push(ObjectKey { kind, name });
+    }
+}
+
+/// The objects that a decision takes.
+pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Objects {
+    let mut objects = Objects::default();
+    let state = &decision.state;
+    // The name that clients know comes first: where it is taken, nothing is started.
+    endpoint(reading, state, &mut objects);
+    verification(reading, decision, &mut objects);
+    let records = records(reading, decision);
+    for record in &records {
+        match record_object::build(&reading.observed.model, record, None) {
+            Ok(object) => objects.want(Kind::ControllerRevision, &object, Write::Marks),
+            Err(error) => objects.fail(error.to_string()),
+        }
+    }
+    let born = birth(reading, state, now, &mut objects);
+    revisions(reading, state, born.as_ref(), &mut objects);
+    retire(reading, state, &mut objects);
+    forget(reading, &records, &mut objects);
+    let conflicts = &reading.observed.conflicts;
+    objects
+        .apply
+        .retain(|object| !conflicts.contains(&object.key));
+    objects
+}
+
+fn verification(reading: &Reading<'_>, decision: &Decision, objects: &mut Objects) {
+    let children = &reading.observed.children;
+    let running = matches!(
+        reading.resolution,
+        Resolution::Running { .. } | Resolution::Late(_)
+    );
+    let name = reading.job.as_ref().map(ResourceExt::name_any);
+    let is_there = children
+        .jobs
+        .iter()
+        .any(|job| Some(job.name_any()) == name && job.metadata.deletion_timestamp.is_none());
+    // After a command the next plan knows better what is to be read.
+    let wanted = running && !reading.held() && !decision.moved;
+    if let (true, false, Some(job)) = (wanted, is_there, &reading.job) {
+        objects.want(Kind::Job, job, Write::Replace);
+    }
+    for job in &children.jobs {
+        let answers =
+            resolution::verification(job).is_some_and(|verified| verified.answers(&reading.wanted));
+        let current = Some(job.name_any()) == name;
+        let spent = running && resolution::is_spent(job, &children.pods);
+        // While the source is known, the Job that has read it stays to be looked at.
+        let kept = answers && !spent && (current || !running);
+        if !kept && job.metadata.deletion_timestamp.is_none() {
+            objects.remove(Kind::Job, job.name_any());
+        }
+    }
+}
+
+/// All records with their part in the state.
+fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
+    let mut records = reading.records.clone();
+    for record in &mut records {
+        record.role = role(&decision.state, &record.hash);
+        let known = match &reading.resolution {
+            Resolution::Known { digest, .. } => Some(digest),
+            Resolution::Running { .. } | Resolution::Late(_) | Resolution::Failed(_) => None,
+        };
+        if Some(&record.hash) == reading.target.revision() && known == record.digest.as_ref() {
+            record.verified = Some(reading.wanted.clone());
+        }
+        match &decision.ending {
+            Some(Ending::Failed(hash, failure)) if hash == &record.hash => {
+                record.outcome = Some(format!("{}: {}", failure.reason, failure.message));
+            }
+            Some(Ending::Promoted(hash)) if hash == &record.hash => {
+                record.outcome = Some("Promoted".to_owned());
+            }
+            Some(
+                Ending::Failed(..)
+                | Ending::Promoted(_)
+                | Ending::Superseded(_)
+                | Ending::Aborted(_),
+            )
+            | None => {}
+        }
+    }
+    records
+}
+
+fn role(state: &State, hash: &RevisionHash) -> Role {
+    if state.stable() == Some(hash) {
+        Role::Stable
+    } else if state.canary() == Some(hash) {
+        Role::Canary
+    } else if state.previous() == Some(hash) {
+        Role::Previous
+    } else if state.fleet.failed.contains(hash) {
+        Role::Failed
+    } else {
+        Role::Retired
+    }
+}
+
+/// The record of a revision that has none yet, and its content.
+fn birth(
+    reading: &Reading<'_>,
+    state: &State,
+    now: Timestamp,
+    objects: &mut Objects,
+) -> Option<(RevisionHash, Content)> {
+    let hash = state.canary().or_else(|| state.stable()).filter(|hash| {
+        Some(*hash) == reading.target.revision() && reading.record(hash).is_none()
+    })?;
+    let (record, content) = match new_record(reading, state, hash, now) {
+        Ok(new) => new,
+        Err(failure) => {
+            objects.failure = Some(failure);
+            return None;
+        }
+    };
+    match record_object::build(&reading.observed.model, &record, Some(&content)) {
+        Ok(object) => objects.want(Kind::ControllerRevision, &object, Write::Marks),
+        Err(error) => objects.fail(error.to_string()),
+    }
+    Some((hash.clone(), content))
+}
+
+fn new_record(
+    reading: &Reading<'_>,
+    state: &State,
+    hash: &RevisionHash,
+    now: Timestamp,
+) -> Result<(Record, Content), Failure> {
+    let observed = reading.observed;
+    let mount = reading.source.as_ref().map_err(Clone::clone)?;
+    let facts = reading
+        .facts()
+        .ok_or_else(|| Failure::new(StalledReason::LoadFailed, "the model is not read yet"))?;
+    let template = pod::template(
+        &observed.model,
+        mount,
+        hash,
+        &pod::Frozen {
+            digest: facts.digest.clone(),
+            date: now.strftime("%Y-%m-%d").to_string(),
+        },
+        &observed.settings,
+    )
+    .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))?;
+    let newest = reading.records.iter().map(|record| record.number).max();
+    let record = Record {
+        hash: hash.clone(),
+        number: newest.unwrap_or(0) + 1,
+        role: role(state, hash),
+        outcome: None,
+        verified: Some(reading.wanted.clone()),
+        digest: Some(facts.digest.clone()),
+    };
+    let content = Content {
+        spec: identity::revision_spec(&observed.model.spec),
+        model: facts,
+        template,
+    };
+    Ok((record, content))
+}
+
+fn revisions(
+    reading: &Reading<'_>,
+    state: &State,
+    born: Option<&(RevisionHash, Content)>,
+    objects: &mut Objects,
+) {
+    let sizes = capacity::sizes(reading, state);
+    let parts = [
+        (state.stable(), sizes.stable),
+        (state.canary(), sizes.canary),
+    ];
+    for (hash, size) in parts {
+        if let (Some(hash), Some(size)) = (hash, size) {
+            let own = born.filter(|(born, _)| born == hash);
+            let template = match own {
+                Some((_, content)) => Some(Ok(content.clone())),
+                None => reading.content(hash),
+            };
+            revision(reading, hash, template, size, objects);
+        }
+    }
+}
+
+fn revision(
+    reading: &Reading<'_>,
+    hash: &RevisionHash,
+    content: Option<Result<Content, String>>,
+    size: i32,
+    objects: &mut Objects,
+) {
+    let model = &reading.observed.model;
+    let record = names::revision(&model.name_any(), hash);
+    match content {
+        Some(Ok(content)) => {
+            let deadline = reading.scale.progress_deadline.as_secs();
+            let seconds = i32::try_from(deadline).unwrap_or(i32::MAX);
+            let object = deployment::of_revision(model, hash, &content.template, size, seconds);
+            objects.want(Kind::Deployment, &object, Write::Replace);
+        }
+        Some(Err(why)) => {
+            objects.failure = Some(Failure::new(
+                StalledReason::UnknownState,
+                format!(
+                    "ControllerRevision {record}: {why}; it was written by another version: delete it to have it made anew"
+                ),
+            ));
+        }
+        // Without its record nobody knows its pods; what runs is left as it is.
+        None => {}
+    }
+    let service = service::of_revision(model, hash);
+    objects.want(Kind::Service, &service, Write::Replace);
+    let budget = disruption_budget::of_revision(model, hash);
+    objects.want(Kind::PodDisruptionBudget, &budget, Write::Replace);
+}
+
+fn endpoint(reading: &Reading<'_>, state: &State, objects: &mut Objects) {
+    if state.stable().is_some() || reading.source.is_ok() {
+        let service = service::endpoint(&reading.observed.model, state.stable());
+        objects.want(Kind::Service, &service, Write::Replace);
+    }
+}
+
+/// What belongs to a revision without a part in the state goes.
+fn retire(reading: &Reading<'_>, state: &State, objects: &mut Objects) {
+    let children = &reading.observed.children;
+    let gone = |metadata: &ObjectMeta| {
+        let hash = revision_of(metadata)?;
+        let idle = !state.has(&hash) && metadata.deletion_timestamp.is_none();
+        idle.then(|| metadata.name.clone().unwrap_or_default())
+    };
+    for object in &children.deployments {
+        if let Some(name) = gone(&object.metadata) {
+            objects.remove(Kind::Deployment, name);
+        }
+    }
+    for object in &children.services {
+        if let Some(name) = gone(&object.metadata) {
+            objects.remove(Kind::Service, name);
+        }
+    }
+    for object in &children.budgets {
+        if let Some(name) = gone(&object.metadata) {
+            objects.remove(Kind::PodDisruptionBudget, name);
+        }
+    }
+}
+
+/// Records beyond the limit go, the oldest first; those with a part in the state, and those that
+/// failed, stay.
+fn forget(reading: &Reading<'_>, records: &[Record], objects: &mut Objects) {
+    let mut retired: Vec<&Record> = records
+        .iter()
+        .filter(|record| record.role == Role::Retired)
+        // The record of what the spec asks for spares a reading.
+        .filter(|record| Some(&record.hash) != reading.target.revision())
+        .collect();
+    retired.sort_by_key(|record| record.number);
+    let excess = retired
+        .len()
+        .saturating_sub(reading.scale.revision_history_limit);
+    let model = reading.observed.model.name_any();
+    for record in retired.into_iter().take(excess) {
+        let key = ObjectKey {
+            kind: Kind::ControllerRevision,
+            name: names::revision(&model, &record.hash),
+        };
+        objects.apply.retain(|object| object.key != key);
+        objects.delete.push(key);
+    }
+}

@@ -1,0 +1,187 @@
+//! What the shell has seen: snapshots, as they came from the API server, and what a plan may ask it
+//! to look up.
+//!
+//! It must not say what any of it means; [`crate::reading`] does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crds::RewardModel;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::PartialObjectMeta;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Failure;
+use crate::identity::RevisionHash;
+
+/// Everything that a plan is made of.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The resource, as it is now.
+    pub model: RewardModel,
+    /// The objects that it owns.
+    pub children: Children,
+    /// The contents of records that were read, as JSON. They are written once, so that one that was
+    /// read stays true.
+    pub contents: BTreeMap<RevisionHash, Arc<str>>,
+    /// The claim that its source names.
+    pub claim: Claim,
+    /// Objects of a needed name that are not ours.
+    pub conflicts: Vec<ObjectKey>,
+    /// What the API server said when it refused an object of the last plan.
+    pub refusal: Option<Failure>,
+    /// Settings of this operator.
+    pub settings: Settings,
+}
+
+/// Something that a plan cannot do without, and that is not watched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// The claim that the source names.
+    Claim,
+    /// The content of a revision's record.
+    Content(RevisionHash),
+}
+
+/// A ControllerRevision without its content.
+pub type RecordObject = PartialObjectMeta<ControllerRevision>;
+
+/// The objects that one owner has.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the fields are the plural of their types")]
+pub struct Children {
+    pub records: Vec<Arc<RecordObject>>,
+    pub deployments: Vec<Arc<Deployment>>,
+    pub services: Vec<Arc<Service>>,
+    pub budgets: Vec<Arc<PodDisruptionBudget>>,
+    pub jobs: Vec<Arc<Job>>,
+    pub pods: Vec<Arc<Pod>>,
+    pub slices: Vec<Arc<EndpointSlice>>,
+}
+
+impl Children {
+    /// The Deployment of a revision.
+    pub fn deployment(&self, hash: &RevisionHash) -> Option<&Deployment> {
+        self.deployments
+            .iter()
+            .map(Arc::as_ref)
+            .find(|object| revision_of(&object.metadata).as_ref() == Some(hash))
+    }
+
+    /// The pods that score with a revision.
+    pub fn pods_of<'a>(&'a self, hash: &'a RevisionHash) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.pods.iter().filter(move |pod| {
+            revision_of(&pod.metadata).as_ref() == Some(hash)
+                && label(&pod.metadata, crds::labels::COMPONENT)
+                    == Some(crds::labels::component::SERVER)
+        })
+    }
+
+    /// The object of that kind and name, as JSON.
+    ///
+    /// # Errors
+    /// Only when it cannot be written as JSON.
+    pub fn live(&self, key: &ObjectKey) -> Result<Option<Value>, serde_json::Error> {
+        match key.kind {
+            Kind::ControllerRevision => found(&self.records, &key.name),
+            Kind::Deployment => found(&self.deployments, &key.name),
+            Kind::Service => found(&self.services, &key.name),
+            Kind::PodDisruptionBudget => found(&self.budgets, &key.name),
+            Kind::Job => found(&self.jobs, &key.name),
+        }
+    }
+}
+
+fn found<K>(list: &[Arc<K>], name: &str) -> Result<Option<Value>, serde_json::Error>
+where
+    K: Resource + Serialize,
+{
+    let object = list
+        .iter()
+        .find(|object| object.meta().name.as_deref() == Some(name));
+    object
+        .map(|object| serde_json::to_value(object.as_ref()))
+        .transpose()
+}
+
+/// The claim that the source names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The source needs none.
+    NotNeeded,
+    /// Nobody has looked yet.
+    NotAsked,
+    /// There is none of that name.
+    Missing,
+    /// It is there.
+    Present {
+        /// Its volume is gone for good.
+        lost: bool,
+        /// One pod at a time may use it.
+        one_pod_only: bool,
+    },
+}
+
+/// Settings of this operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The server's image where the spec names none.
+    pub server_image: String,
+    /// The same where pods ask for a GPU.
+    pub server_image_cuda: Option<String>,
+}
+
+/// Kinds of the objects that the operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the variants are Kubernetes kinds")]
+pub enum Kind {
+    ControllerRevision,
+    Deployment,
+    Service,
+    PodDisruptionBudget,
+    Job,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControllerRevision => "ControllerRevision",
+            Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Job => "Job",
+        }
+    }
+}
+
+/// One object in the namespace of the resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The value of a label.
+pub fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The value of an annotation.
+pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The revision that an object belongs to.
+pub fn revision_of(metadata: &ObjectMeta) -> Option<RevisionHash> {
+    label(metadata, crds::labels::REVISION).and_then(RevisionHash::parse)
+}

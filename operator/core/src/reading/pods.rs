@@ -1,0 +1,102 @@
+//! What single pods say.
+//!
+//! Invariant: a pod that is over, or on its way out, speaks for nobody but itself: it is never a
+//! reason to give a revision up.
+
+use crds::conditions::StalledReason;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::Failure;
+use crate::records;
+
+/// Restarts after which a container that dies without a word is given up.
+const RESTARTS_GIVEN_UP: i32 = 3;
+
+/// Whether the pod has ended and holds nothing any more: an eviction or an admission error leaves
+/// such pods behind.
+pub fn is_over(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// Whether the pod is there to stay.
+pub fn is_active(pod: &Pod) -> bool {
+    !is_over(pod) && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether the pod is ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether a container of the pod was started again.
+pub fn has_restarted(pod: &Pod) -> bool {
+    container(pod).is_some_and(|container| container.restart_count > 0)
+}
+
+/// When the pod last came further: made, placed, or ready.
+pub fn progressed_at(pod: &Pod) -> Option<Timestamp> {
+    let placed = condition(pod, "PodScheduled").filter(|placed| placed.status == "True");
+    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");
+    [placed, ready]
+        .into_iter()
+        .flatten()
+        .filter_map(|condition| condition.last_transition_time.as_ref())
+        .chain(pod.metadata.creation_timestamp.as_ref())
+        .map(|time| time.0)
+        .max()
+}
+
+/// The failure of a pod that starting it again does not mend. A container that runs has not failed,
+/// whatever the one before it said.
+pub fn fatal(pod: &Pod) -> Option<Failure> {
+    let runs = container(pod)
+        .and_then(|container| container.state.as_ref())
+        .is_some_and(|state| state.running.is_some());
+    if runs || is_ready(pod) || !is_active(pod) || is_disrupted(pod) {
+        return None;
+    }
+    let (end, restarts) = records::last_end(pod)?;
+    let failure = records::failure_of(pod)?;
+    // Exit code 2 is a wrong flag. A load that failed for another reason than the model's own, such
+    // as a volume that did not answer, may go well the next time.
+    let final_word = end.exit_code == 2 || failure.reason != StalledReason::LoadFailed;
+    (final_word || restarts >= RESTARTS_GIVEN_UP).then_some(failure)
+}
+
+/// Whether the cluster, not the model, ends the pod.
+fn is_disrupted(pod: &Pod) -> bool {
+    condition(pod, "DisruptionTarget").is_some_and(|condition| condition.status == "True")
+}
+
+/// What the scheduler says of a pod that it cannot place.
+pub fn unschedulable(pod: &Pod) -> Option<String> {
+    let found = condition(pod, "PodScheduled")
+        .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))?;
+    let message = found.message.clone();
+    Some(message.unwrap_or_else(|| "no node has room".to_owned()))
+}
+
+/// What a pod's container waits for, such as its image.
+pub fn waiting(pod: &Pod) -> Option<String> {
+    let waiting = container(pod)?.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let name = pod.metadata.name.as_deref().unwrap_or("a pod");
+    Some(match waiting.message.as_deref() {
+        Some(message) => format!("{name}: {reason}: {message}"),
+        None => format!("{name}: {reason}"),
+    })
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind)
+}

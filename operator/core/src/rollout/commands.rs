@@ -1,0 +1,177 @@
+//! Commands: the annotation that a human's click leaves on a resource.
+//!
+//! Owns its reading. Invariant: a command is acknowledged once, also when it is refused or cannot
+//! be read, and one that names a revision that is no longer current does nothing.
+
+use crds::v1alpha1::reward_model::status::LastCommand;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+/// What a command may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of the contract")]
+pub enum Verb {
+    Promote,
+    Abort,
+    Rollback,
+    Retry,
+    Pause,
+    Resume,
+    Approve,
+    SkipStep,
+}
+
+impl Verb {
+    const ALL: [(&'static str, Self); 8] = [
+        ("promote", Self::Promote),
+        ("abort", Self::Abort),
+        ("rollback", Self::Rollback),
+        ("retry", Self::Retry),
+        ("pause", Self::Pause),
+        ("resume", Self::Resume),
+        ("approve", Self::Approve),
+        ("skip-step", Self::SkipStep),
+    ];
+}
+
+/// What there is to do about the annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing: there is none, or it is acknowledged already.
+    None,
+    /// Try again what failed.
+    Retry(Acknowledgement),
+    /// Give the rollout up.
+    Abort(Acknowledgement),
+    /// It asks for what this version does not do, or cannot be read.
+    Refused(Acknowledgement),
+}
+
+/// The words of a command, to be answered in `status.lastCommand`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    verb: String,
+    revision: Option<String>,
+    nonce: String,
+    refusal: Option<String>,
+}
+
+/// Reads the annotation, unless `last` acknowledges it.
+pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
+    let Some(text) = annotation else {
+        return Command::None;
+    };
+    let mut acknowledgement = split(text);
+    if last.is_some_and(|last| {
+        last.nonce == acknowledgement.nonce && last.verb == acknowledgement.verb
+    }) {
+        return Command::None;
+    }
+    let verb = Verb::ALL
+        .iter()
+        .find(|(word, _)| *word == acknowledgement.verb)
+        .map(|(_, verb)| *verb);
+    let refusal = match verb {
+        Some(Verb::Retry) => return Command::Retry(acknowledgement),
+        Some(Verb::Abort) => return Command::Abort(acknowledgement),
+        Some(
+            Verb::Promote
+            | Verb::Rollback
+            | Verb::Pause
+            | Verb::Resume
+            | Verb::Approve
+            | Verb::SkipStep,
+        ) => "this version of the operator carries out retry only".to_owned(),
+        None => format!(
+            "write {} as <verb>[/<revision>]/<nonce>, such as retry/1",
+            crds::labels::COMMAND
+        ),
+    };
+    acknowledgement.refusal = Some(refusal);
+    Command::Refused(acknowledgement)
+}
+
+fn split(text: &str) -> Acknowledgement {
+    let mut parts = text.splitn(3, '/');
+    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    let (revision, nonce) = match (second, third) {
+        (Some(revision), Some(nonce)) => (Some(revision.to_owned()), nonce),
+        (Some(nonce), None) => (None, nonce),
+        (None, _) => (None, ""),
+    };
+    Acknowledgement {
+        verb: first.unwrap_or_default().to_owned(),
+        revision,
+        nonce: nonce.to_owned(),
+        refusal: None,
+    }
+}
+
+impl Acknowledgement {
+    /// The revision that it names.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// The entry of the status: done with `message`, or refused where it was.
+    pub fn answer(&self, message: &str, now: Timestamp) -> LastCommand {
+        let (result, message) = match &self.refusal {
+            Some(refusal) => ("Refused", refusal.as_str()),
+            None => ("Done", message),
+        };
+        LastCommand {
+            verb: self.verb.clone(),
+            revision: self.revision.clone(),
+            nonce: self.nonce.clone(),
+            result: result.to_owned(),
+            message: message.to_owned(),
+            time: Some(Time(now)),
+        }
+    }
+
+    /// The same, refused.
+    #[must_use]
+    pub fn refuse(mut self, why: &str) -> Self {
+        self.refusal = Some(why.to_owned());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_acknowledged_once() {
+        let Command::Retry(acknowledgement) = read(Some("retry/7"), None) else {
+            panic!()
+        };
+        let last = acknowledgement.answer("done", Timestamp::UNIX_EPOCH);
+        assert_eq!((last.verb.as_str(), last.nonce.as_str()), ("retry", "7"));
+        assert_eq!(read(Some("retry/7"), Some(&last)), Command::None);
+        assert!(matches!(
+            read(Some("retry/8"), Some(&last)),
+            Command::Retry(_)
+        ));
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_carried_out_is_refused_with_a_reason() {
+        for text in ["", "/", "promote/1", "dance/abc/1", "retry\u{0}/1"] {
+            let Command::Refused(acknowledgement) = read(Some(text), None) else {
+                panic!("{text}")
+            };
+            let answer = acknowledgement.answer("", Timestamp::UNIX_EPOCH);
+            assert_eq!(answer.result, "Refused");
+            assert!(!answer.message.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_command_may_name_a_revision() {
+        let Command::Retry(acknowledgement) = read(Some("retry/0123456789/n"), None) else {
+            panic!()
+        };
+        assert_eq!(acknowledgement.revision(), Some("0123456789"));
+    }
+}

@@ -1,0 +1,101 @@
+//! What a human has to look at: the most fundamental first.
+//!
+//! Invariant: while something is on its way that may mend it, nothing is said to be stalled.
+
+use crds::conditions::StalledReason;
+use kube::ResourceExt;
+
+use crate::Failure;
+use crate::identity::RevisionHash;
+use crate::reading::Reading;
+use crate::reading::health::Health;
+use crate::reading::resolution::Resolution;
+use crate::rollout::Decision;
+
+/// What a human has to look at. `building` is why an object could not be built.
+pub(super) fn of(
+    reading: &Reading<'_>,
+    decision: &Decision,
+    building: Option<&Failure>,
+) -> Option<Failure> {
+    let state = &decision.state;
+    conflict(reading)
+        .or_else(|| reading.source.clone().err())
+        .or_else(|| reading.observed.refusal.clone())
+        .or_else(|| building.cloned())
+        .or_else(|| match &reading.resolution {
+            Resolution::Failed(failure) | Resolution::Late(failure) if !decision.moved => {
+                Some(failure.clone())
+            }
+            Resolution::Known { .. }
+            | Resolution::Running { .. }
+            | Resolution::Failed(_)
+            | Resolution::Late(_) => None,
+        })
+        .or_else(|| failed_target(reading, decision))
+        .or_else(|| refused(reading, state.canary()))
+        .or_else(|| {
+            let at_rest = state.rollout.is_none() && state.stable() == reading.target.revision();
+            state
+                .stable()
+                .filter(|_| at_rest)
+                .and_then(|hash| troubled(reading, hash))
+        })
+}
+
+fn conflict(reading: &Reading<'_>) -> Option<Failure> {
+    let key = reading.observed.conflicts.first()?;
+    let (kind, name) = (key.kind.as_str(), &key.name);
+    Some(Failure::new(
+        StalledReason::NameConflict,
+        format!(
+            "{kind} {name:?} exists and does not belong to RewardModel {:?}: delete or rename it, or give the RewardModel another name",
+            reading.observed.model.name_any()
+        ),
+    ))
+}
+
+/// Why the revision that the spec asks for is not tried: by this decision, by history, by its record.
+fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> {
+    use crate::rollout::Ending;
+    let target = reading.target.revision()?;
+    if !decision.state.fleet.failed.contains(target) {
+        return None;
+    }
+    if let Some(Ending::Failed(hash, failure)) = &decision.ending
+        && hash == target
+    {
+        return Some(failure.clone());
+    }
+    let history = reading.before.history.iter().flatten();
+    let told = history
+        .filter(|entry| entry.revision == target.as_str())
+        .find_map(|entry| entry.reason.clone());
+    let outcome = told
+        .or_else(|| reading.record(target)?.outcome.clone())
+        .unwrap_or_default();
+    let (word, message) = outcome.split_once(": ").unwrap_or(("", &outcome));
+    let reason = StalledReason::parse(word).unwrap_or(StalledReason::LoadFailed);
+    Some(Failure::new(reason, message))
+}
+
+fn refused(reading: &Reading<'_>, hash: Option<&RevisionHash>) -> Option<Failure> {
+    match reading.health(hash) {
+        Health::Refused { message } => Some(Failure::new(StalledReason::QuotaExceeded, message)),
+        Health::Absent
+        | Health::Starting { .. }
+        | Health::Unschedulable { .. }
+        | Health::Ready
+        | Health::Failed(_) => None,
+    }
+}
+
+fn troubled(reading: &Reading<'_>, hash: &RevisionHash) -> Option<Failure> {
+    match reading.health(Some(hash)) {
+        Health::Failed(failure) => Some(failure),
+        Health::Refused { .. } => refused(reading, Some(hash)),
+        Health::Absent | Health::Starting { .. } | Health::Unschedulable { .. } | Health::Ready => {
+            None
+        }
+    }
+}
