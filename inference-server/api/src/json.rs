@@ -25,7 +25,7 @@ pub enum Json {
     /// A string.
     Text(String),
     /// A list.
-    List(Vec<Json>),
+    List(Vec<Self>),
     /// An object.
     Members(Members),
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know how scores are shown. Invariant: what a checkpoint says of its scores is kept.
 
-use inference_models::{ModelFacts, Kind, OutputActivation};
+use inference_models::{Kind, ModelFacts, OutputActivation};
 use inference_scoring::{Activation, Backbone, Calibration, Description};
 
 /// Who gives the scores of a model of these facts; without a version it is named by its digest.

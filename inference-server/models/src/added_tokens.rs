@@ -25,6 +25,10 @@ const NAMED: [&str; 7] = [
 ];
 
 /// A token as an object.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are members of the file"
+)]
 #[derive(Clone, Debug, Deserialize)]
 struct TokenObject {
     content: String,
@@ -80,12 +84,11 @@ impl AddedTokens {
         {
             members.insert("extra_special_tokens".to_owned(), list);
         }
-        let decoder = match members.get("added_tokens_decoder") {
-            Some(decoder) => decoded(decoder)?,
-            None => {
-                members.extend(old_map(map)?);
-                Vec::new()
-            }
+        let decoder = if let Some(decoder) = members.get("added_tokens_decoder") {
+            decoded(decoder)?
+        } else {
+            members.extend(old_map(map)?);
+            Vec::new()
         };
         let mut tokens = Self {
             decoder,

@@ -271,7 +271,7 @@ impl From<&Error> for Failure {
         let source = std::error::Error::source(error);
         Self {
             why: reason(error),
-            raised: source.is_some_and(|source| source.is::<Raised>()),
+            raised: source.is_some_and(<dyn std::error::Error>::is::<Raised>),
             missing,
         }
     }

@@ -180,10 +180,12 @@ impl InputTokenizer {
         let side = options
             .truncation
             .or(self.settings.truncation)
-            .unwrap_or(if form.rendered {
-                Truncation::Left
-            } else {
-                self.settings.own_side.unwrap_or_default()
+            .unwrap_or_else(|| {
+                if form.rendered {
+                    Truncation::Left
+                } else {
+                    self.settings.own_side.unwrap_or_default()
+                }
             });
         let special = options.add_special_tokens.unwrap_or(!form.rendered);
         let most = self.settings.max_tokens;

@@ -1,10 +1,12 @@
-"""Renders snippets as transformers sets jinja2 up, and writes them with their texts.
+"""Renders the snippets of a table as transformers sets jinja2 up, and writes the table anew.
 
-Run it with jinja2 3.1 installed: python make_snippets.py > snippets.jsonl
+A line of the table is {"source", "text"}; a new one needs its source alone. Of a snippet that jinja2
+refuses the text is null. Run it with jinja2 3.1 installed: python make_snippets.py
 """
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
@@ -51,14 +53,21 @@ MESSAGES = [
     },
 ]
 
-with open("snippets.txt") as file:
-    for line in file:
-        source = json.loads(line)
-        try:
-            text = ENVIRONMENT.from_string(source).render(
-                messages=MESSAGES, tools=None, documents=None, add_generation_prompt=False,
-                bos_token="<s>", eos_token="</s>",
-            )
-        except Exception as error:
-            text = None
-        print(json.dumps({"source": source, "text": text}, ensure_ascii=False))
+TABLE = Path(__file__).parent / "fixtures" / "snippets.jsonl"
+
+
+def rendered(source):
+    try:
+        return ENVIRONMENT.from_string(source).render(
+            messages=MESSAGES, tools=None, documents=None, add_generation_prompt=False,
+            bos_token="<s>", eos_token="</s>",
+        )
+    except Exception:
+        return None
+
+
+rows = []
+for line in TABLE.read_text().rstrip("\n").split("\n"):
+    source = json.loads(line)["source"]
+    rows.append(json.dumps({"source": source, "text": rendered(source)}, ensure_ascii=False) + "\n")
+TABLE.write_text("".join(rows))

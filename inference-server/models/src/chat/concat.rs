@@ -68,10 +68,18 @@ fn operand<'a, 's: 'a>(
     let mut after_dot = false;
     let mut tokens = tokens.peekable();
     while let Some((token, ..)) = tokens.next() {
-        let (opens, closes) = match token {
-            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => (!back, back),
-            Token::ParenClose | Token::BracketClose | Token::BraceClose => (back, !back),
-            _ => (false, false),
+        let opening = matches!(
+            token,
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen
+        );
+        let closing = matches!(
+            token,
+            Token::ParenClose | Token::BracketClose | Token::BraceClose
+        );
+        let (opens, closes) = if back {
+            (closing, opening)
+        } else {
+            (opening, closing)
         };
         if closes && open == 0 {
             break;
@@ -93,30 +101,31 @@ fn operand<'a, 's: 'a>(
 
 /// Whether the token binds less than `~`, or is none of an expression.
 fn ends(token: &Token<'_>) -> bool {
-    match token {
+    let stands_between = matches!(
+        token,
         Token::TemplateData(_)
-        | Token::VariableStart
-        | Token::VariableEnd
-        | Token::BlockStart
-        | Token::BlockEnd
-        | Token::Plus
-        | Token::Minus
-        | Token::Comma
-        | Token::Colon
-        | Token::Tilde
-        | Token::Assign
-        | Token::Eq
-        | Token::Ne
-        | Token::Gt
-        | Token::Gte
-        | Token::Lt
-        | Token::Lte => true,
-        Token::Ident(word) => matches!(
-            *word,
-            "and" | "or" | "not" | "in" | "if" | "else" | "elif" | "recursive" | "do"
-        ),
-        _ => false,
-    }
+            | Token::VariableStart
+            | Token::VariableEnd
+            | Token::BlockStart
+            | Token::BlockEnd
+            | Token::Plus
+            | Token::Minus
+            | Token::Comma
+            | Token::Colon
+            | Token::Tilde
+            | Token::Assign
+            | Token::Eq
+            | Token::Ne
+            | Token::Gt
+            | Token::Gte
+            | Token::Lt
+            | Token::Lte
+    );
+    let is_word = matches!(
+        token,
+        Token::Ident("and" | "or" | "not" | "in" | "if" | "else" | "elif" | "recursive" | "do")
+    );
+    stands_between || is_word
 }
 
 #[cfg(test)]

@@ -130,10 +130,10 @@ fn fill(
     args: &[Value],
     sides: impl Fn(usize) -> (usize, usize),
 ) -> Result<Value, Error> {
-    let (width, with): (i64, Option<char>) = from_args(args)?;
-    let with = with.unwrap_or(' ');
+    let (width, letter): (i64, Option<char>) = from_args(args)?;
+    let letter = letter.unwrap_or(' ');
     let (before, after) = sides(free(state, text, width)?);
-    let fill = |count| std::iter::repeat_n(with, count);
+    let fill = |count| std::iter::repeat_n(letter, count);
     let all = fill(before).chain(text.chars()).chain(fill(after));
     Ok(Value::from(all.collect::<String>()))
 }

@@ -4,6 +4,8 @@
 //! `['a']`. Owns `str` and `repr` of Python. Must not know of templates. Invariant: whatever is
 //! written was paid for before.
 
+use std::fmt::Write;
+
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
@@ -113,11 +115,14 @@ fn quote(text: &str, out: &mut String) {
             '\\' => out.push_str("\\\\"),
             c if c == mark => out.extend(['\\', c]),
             c if is_shown(c) => out.push(c),
-            c => out.push_str(&match u32::from(c) {
-                code @ ..0x100 => format!("\\x{code:02x}"),
-                code @ ..0x1_0000 => format!("\\u{code:04x}"),
-                code => format!("\\U{code:08x}"),
-            }),
+            c => {
+                // A string takes all that is written to it.
+                let _ = match u32::from(c) {
+                    code @ ..0x100 => write!(out, "\\x{code:02x}"),
+                    code @ ..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    code => write!(out, "\\U{code:08x}"),
+                };
+            }
         }
     }
     out.push(mark);

@@ -218,16 +218,15 @@ impl Http {
     }
 
     async fn list(&self) -> anyhow::Result<Vec<RemoteFile>> {
-        let names = match &self.listing {
-            Some(url) => self.hub_names(url).await?,
-            None => {
-                for name in ADAPTER_FILES {
-                    if self.look(name).await?.is_some() {
-                        refuse_adapters(std::iter::once(name))?;
-                    }
+        let names = if let Some(url) = &self.listing {
+            self.hub_names(url).await?
+        } else {
+            for name in ADAPTER_FILES {
+                if self.look(name).await?.is_some() {
+                    refuse_adapters(std::iter::once(name))?;
                 }
-                self.known_names().await?
             }
+            self.known_names().await?
         };
         let mut files = Vec::new();
         for name in names {
