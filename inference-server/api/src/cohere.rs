@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::input::{Input, InputOptions, Side, check_all};
+use crate::input::{Input, InputOptions};
 use crate::vllm::{Options, Usage};
 use crate::{Limits, Problem};
 
@@ -25,9 +25,12 @@ pub struct RerankRequest {
     /// Whether documents are in the answer; they are by default.
     #[serde(default)]
     pub return_documents: Option<bool>,
-    /// Cohere's limit of a document's tokens; here of query and document together.
+    /// Cohere's limit of a document's tokens; the query is not cut by it.
     #[serde(default)]
     pub max_tokens_per_doc: Option<usize>,
+    /// The same of the query.
+    #[serde(default)]
+    pub max_tokens_per_query: Option<usize>,
     /// How.
     #[serde(flatten)]
     pub options: Options,
@@ -64,30 +67,47 @@ impl RerankRequest {
     ///
     /// # Errors
     /// 422 when a limit is exceeded.
-    pub fn inputs(&self, limits: &Limits) -> Result<(Vec<Input>, InputOptions), Problem> {
+    pub fn inputs(
+        &self,
+        limits: &Limits,
+        most: usize,
+    ) -> Result<(Vec<Input>, InputOptions), Problem> {
         limits.check_batch("documents", self.documents.len())?;
-        limits.check_text("query", &self.query)?;
-        let mut options = self.options.input_options()?;
-        if let Some(most) = self.max_tokens_per_doc {
-            if most == 0 {
-                return Err(Problem::unprocessable(
-                    "max_tokens_per_doc keeps no token: send a positive number",
-                ));
-            }
-            options.max_tokens = Some(options.max_tokens.map_or(most, |other| other.min(most)));
-            options.truncation = options.truncation.or(Some(Side::Right));
+        let options = InputOptions {
+            max_first: limit("max_tokens_per_query", self.max_tokens_per_query)?,
+            max_second: limit("max_tokens_per_doc", self.max_tokens_per_doc)?,
+            ..self.options.input_options(most)?
+        };
+        let limits_of = |cut: Option<usize>| match cut {
+            Some(_) => limits.of_cut_texts(),
+            None => self.options.limits(limits),
+        };
+        limits_of(options.max_first).check_text("query", &self.query)?;
+        let of_documents = limits_of(options.max_second);
+        for (index, document) in self.documents.iter().enumerate() {
+            let checked = of_documents.check_text("documents", document.text());
+            checked.map_err(|problem| problem.at(index))?;
         }
         let inputs = self
             .documents
             .iter()
             .map(|document| Input::answer(Some(self.query.clone()), document.text().to_owned()))
             .collect();
-        Ok((check_all(inputs, limits, "documents", "query")?, options))
+        Ok((inputs, options))
     }
 
     /// How many results are answered.
     pub fn wanted(&self) -> usize {
         self.top_n.filter(|n| *n > 0).unwrap_or(usize::MAX)
+    }
+}
+
+fn limit(name: &str, most: Option<usize>) -> Result<Option<usize>, Problem> {
+    match most {
+        Some(0) => Err(Problem::unprocessable(format!(
+            "{name} keeps no token: send a positive number"
+        ))),
+        Some(_) | None => Ok(most),
     }
 }
 
@@ -134,6 +154,24 @@ pub struct RankedDocument {
 pub struct Meta {
     /// The API that answered.
     pub api_version: ApiVersion,
+    /// What was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Vec<String>>,
+}
+
+impl Meta {
+    /// Of an answer of which the documents at these places, or the query beside them, were cut.
+    pub fn of(cut: &[usize]) -> Self {
+        let places: Vec<String> = cut.iter().map(ToString::to_string).collect();
+        let warning = format!(
+            "cut to their limits of tokens: documents {}",
+            places.join(", ")
+        );
+        Self {
+            warnings: (!cut.is_empty()).then(|| vec![warning]),
+            ..Self::default()
+        }
+    }
 }
 
 /// The API that answered.
@@ -166,7 +204,7 @@ mod tests {
     #[test]
     fn documents_are_strings_or_objects() {
         let request = request(r#"{"query":"q","documents":["a",{"text":"b","id":1}],"top_n":1}"#);
-        let (inputs, _) = request.inputs(&LIMITS).unwrap();
+        let (inputs, _) = request.inputs(&LIMITS, 9).unwrap();
         assert_eq!(inputs[1], Input::answer(Some("q".into()), "b".into()));
         assert_eq!(request.wanted(), 1);
     }
@@ -178,13 +216,19 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_of_two_token_limits_holds() {
+    fn a_document_is_cut_by_itself() {
         let both =
             r#"{"query":"q","documents":["a"],"max_tokens_per_doc":7,"truncate_prompt_tokens":9}"#;
-        let (_, options) = request(both).inputs(&LIMITS).unwrap();
-        assert_eq!(options.max_tokens, Some(7));
+        let (_, options) = request(both).inputs(&LIMITS, 9).unwrap();
+        assert_eq!((options.max_tokens, options.max_second), (Some(9), Some(7)));
+        assert_eq!(options.max_first, None);
+        let query = r#"{"query":"12345678901","documents":["a"],"max_tokens_per_query":3}"#;
+        let (_, options) = request(query).inputs(&LIMITS, 9).unwrap();
+        assert_eq!(options.max_first, Some(3));
+        let long = r#"{"query":"q","documents":["12345678901"],"max_tokens_per_doc":3}"#;
+        assert!(request(long).inputs(&LIMITS, 9).is_ok());
         let none = r#"{"query":"q","documents":["a"],"max_tokens_per_doc":0}"#;
-        assert_eq!(request(none).inputs(&LIMITS).unwrap_err().status, 422);
+        assert_eq!(request(none).inputs(&LIMITS, 9).unwrap_err().status, 422);
     }
 
     #[test]
@@ -195,7 +239,7 @@ mod tests {
             (r#"{"query":"12345678901","documents":["a"]}"#, None),
             (r#"{"query":"q","documents":["a","12345678901"]}"#, Some(1)),
         ] {
-            let problem = request(body).inputs(&LIMITS).unwrap_err();
+            let problem = request(body).inputs(&LIMITS, 9).unwrap_err();
             assert_eq!((problem.status, problem.index), (422, index), "{body}");
         }
         let wrong = r#"{"query":"q","documents":[{"body":"a"}]}"#;

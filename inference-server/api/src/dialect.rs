@@ -19,6 +19,25 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The problem with the status that this dialect's peer gives it: an input that is too long is
+    /// 413 of TEI, and 400 of vLLM, `SGLang` and Cohere.
+    #[must_use]
+    pub fn own(self, problem: Problem) -> Problem {
+        let status = match self {
+            Self::Tei => Problem::too_large(""),
+            Self::OpenAi | Self::Cohere => Problem::bad_request(""),
+            Self::Native => return problem,
+        };
+        if !problem.too_long {
+            return problem;
+        }
+        Problem {
+            status: status.status,
+            title: status.title,
+            ..problem
+        }
+    }
+
     /// A problem as this dialect's clients read it: the problem's members, and their own.
     pub fn render(self, problem: &Problem) -> Value {
         let mut members = match serde_json::to_value(problem) {
@@ -64,6 +83,20 @@ const fn tei_kind(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_long_an_input_has_the_status_of_the_peer() {
+        let long = Problem::unprocessable("long").of_length();
+        for (dialect, status) in [
+            (Dialect::Native, 422),
+            (Dialect::Tei, 413),
+            (Dialect::OpenAi, 400),
+            (Dialect::Cohere, 400),
+        ] {
+            assert_eq!(dialect.own(long.clone()).status, status);
+            assert_eq!(dialect.own(Problem::unprocessable("")).status, 422);
+        }
+    }
 
     #[test]
     fn an_error_is_a_problem_in_every_dialect_and_has_the_members_of_its_peer() {

@@ -10,6 +10,7 @@ use crate::{Limits, Problem};
 
 /// Body of `POST /evaluate`: `pairs`, or the lists `texts`, `contexts` and `rejected`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EvaluateRequest {
     /// Answers that were preferred, each with one that was not.
     #[serde(default)]
@@ -31,6 +32,7 @@ pub struct EvaluateRequest {
 
 /// A preferred answer and one that was not.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Pair {
     /// What was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +50,9 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Names of its members: a line of a file may have others.
+    pub const MEMBERS: [&str; 5] = ["prompt", "chosen", "rejected", "category", "weight"];
+
     /// The two inputs, the preferred one first.
     pub fn inputs(&self) -> [Input; 2] {
         [&self.chosen, &self.rejected].map(|text| Input::answer(self.prompt.clone(), text.clone()))

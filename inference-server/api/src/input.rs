@@ -3,10 +3,10 @@
 //! Owns the one form that all dialects are turned into. It must not know how a model reads it: a
 //! conversation is a pair to an encoder and a rendered chat to a decoder, which only the model knows.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Limits, Problem};
+use crate::{Chat, Limits, Message, Problem};
 
 /// What is to be scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Input {
         response: String,
     },
     /// A conversation of any number of turns.
-    Messages(Vec<Message>),
+    Messages(Chat),
 }
 
 impl Input {
@@ -44,7 +44,7 @@ impl Input {
             Self::Text(text) => vec![text],
             Self::Pair(first, second) => vec![first, second],
             Self::Conversation { prompt, response } => vec![prompt, response],
-            Self::Messages(messages) => messages.iter_mut().map(|turn| &mut turn.content).collect(),
+            Self::Messages(chat) => chat.strings_mut(),
         }
     }
 
@@ -54,10 +54,11 @@ impl Input {
         match self {
             Self::Text(text) | Self::Pair(text, _) => text.clone(),
             Self::Conversation { prompt, .. } => prompt.clone(),
-            Self::Messages(messages) => {
-                let last = messages.iter().rposition(|turn| turn.role == "assistant");
-                let before = messages.iter().take(last.unwrap_or(messages.len()));
-                let turns: Vec<_> = before.map(|turn| turn.content.as_str()).collect();
+            Self::Messages(chat) => {
+                let turns = chat.messages.iter();
+                let last = turns.clone().rposition(|turn| turn.role() == "assistant");
+                let before = turns.take(last.unwrap_or(chat.messages.len()));
+                let turns: Vec<_> = before.filter_map(Message::content).collect();
                 turns.join("\n")
             }
         }
@@ -69,7 +70,7 @@ impl Input {
             Self::Text(text) => text.len(),
             Self::Pair(first, second) => first.len() + second.len(),
             Self::Conversation { prompt, response } => prompt.len() + response.len(),
-            Self::Messages(messages) => messages.iter().map(|turn| turn.content.len()).sum(),
+            Self::Messages(chat) => chat.bytes(),
         }
     }
 
@@ -88,50 +89,8 @@ impl Input {
                 limits.check_text(second, prompt)?;
                 limits.check_text(first, response)
             }
-            Self::Messages(messages) if messages.is_empty() => Err(Problem::unprocessable(
-                "messages is empty: send at least one turn",
-            )),
-            Self::Messages(messages) => messages
-                .iter()
-                .try_for_each(|message| limits.check_text("messages", &message.content)),
+            Self::Messages(chat) => chat.check(limits),
         }
-    }
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, or what the chat template knows.
-    pub role: String,
-    /// What was said; a list of `{"type": "text", "text"}` parts is taken too.
-    #[serde(deserialize_with = "content")]
-    pub content: String,
-}
-
-/// The parts that `OpenAI` clients may send in place of a string.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Part {
-    Text { text: String },
-}
-
-fn content<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let wrong = "content must be a string, or a list of {\"type\": \"text\", \"text\"} parts";
-    match Content::deserialize(deserializer) {
-        Ok(Content::Text(text)) => Ok(text),
-        Ok(Content::Parts(parts)) => Ok(parts
-            .into_iter()
-            .map(|Part::Text { text }| text)
-            .collect::<Vec<_>>()
-            .join("\n")),
-        Err(_) => Err(serde::de::Error::custom(wrong)),
     }
 }
 
@@ -165,6 +124,13 @@ pub struct InputOptions {
     pub max_tokens: Option<usize>,
     /// Which side is cut.
     pub truncation: Option<Side>,
+    /// Tokens that the first of two texts, or the prompt, is cut to.
+    pub max_first: Option<usize>,
+    /// Tokens that the second of two texts, or the answer, is cut to.
+    pub max_second: Option<usize>,
+    /// Whether a text loses the tokens that end and fill it up at both ends, and gets one that ends
+    /// it.
+    pub clean_ends: bool,
 }
 
 /// Which side of a long input is cut.
@@ -199,33 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_of_a_turn_is_a_string_or_text_parts() {
-        let turn = |body: &str| serde_json::from_str::<Message>(body);
-        assert_eq!(
-            turn(r#"{"role":"user","content":"a"}"#).unwrap().content,
-            "a"
-        );
-        let parts = r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"x"}"#;
-        assert_eq!(turn(parts).unwrap().content, "a\nb");
-        for content in [
-            "null",
-            "1",
-            r#"[{"type":"image_url","image_url":{}}]"#,
-            "{}",
-        ] {
-            let body = format!(r#"{{"role":"user","content":{content}}}"#);
-            let error = turn(&body).unwrap_err().to_string();
-            assert!(error.contains("content must be"), "{error}");
-        }
-    }
-
-    #[test]
     fn a_conversation_without_a_turn_is_refused() {
         let limits = Limits {
             max_characters: 1,
             max_batch: 1,
         };
-        let problem = Input::Messages(Vec::new())
+        let problem = Input::Messages(Chat::default())
             .check(&limits, "text", "context")
             .unwrap_err();
         assert_eq!(problem.status, 422);

@@ -18,6 +18,16 @@ impl Limits {
         max_batch: usize::MAX,
     };
 
+    /// The same for texts that are cut to a number of tokens: their characters are bounded by those
+    /// of the body.
+    #[must_use]
+    pub const fn of_cut_texts(self) -> Self {
+        Self {
+            max_characters: usize::MAX,
+            max_batch: self.max_batch,
+        }
+    }
+
     /// Checks one string of the field `name`.
     ///
     /// # Errors

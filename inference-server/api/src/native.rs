@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::input::{Input, Message, check_all};
+use crate::chat::{Chat, ChatOptions, Message};
+use crate::input::{Input, check_all};
+use crate::json::Members;
 use crate::{Limits, Problem};
 
 /// Body of `POST /predict`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PredictRequest {
     /// The text, or the answer of a conversation.
     #[serde(default)]
@@ -27,6 +30,24 @@ pub struct PredictRequest {
     /// A conversation.
     #[serde(default)]
     pub messages: Option<Vec<Message>>,
+    /// What the assistant of `messages` may call, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Vec<Members>>,
+    /// What the assistant of `messages` may read, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub documents: Option<Vec<Members>>,
+    /// Names and values of the chat template's own.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Members>,
+    /// Whether the rendered chat ends with the beginning of an answer.
+    #[serde(default)]
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the rendered chat ends where the last message's content does.
+    #[serde(default)]
+    pub continue_final_message: Option<bool>,
     /// Raw logits, whatever the server's `--activation`.
     #[serde(default)]
     pub raw_scores: bool,
@@ -38,6 +59,7 @@ pub struct PredictRequest {
 
 /// Body of `POST /predict/batch`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BatchRequest {
     /// The texts, or the answers.
     #[schema(min_items = 1)]
@@ -55,13 +77,38 @@ pub struct BatchRequest {
 }
 
 impl PredictRequest {
+    /// Names of the members that say what is scored: a line of a file may have others, and its scores
+    /// are raw ones.
+    pub const MEMBERS: [&str; 10] = [
+        "text",
+        "context",
+        "text_pair",
+        "messages",
+        "tools",
+        "documents",
+        "chat_template_kwargs",
+        "add_generation_prompt",
+        "continue_final_message",
+        "metadata",
+    ];
+
     /// What is to be scored.
     ///
     /// # Errors
     /// 422 when the fields contradict each other or exceed the limits.
     pub fn into_input(self, limits: &Limits) -> Result<Input, Problem> {
+        let options = ChatOptions {
+            tools: self.tools,
+            documents: self.documents,
+            chat_template_kwargs: self.chat_template_kwargs,
+            add_generation_prompt: self.add_generation_prompt,
+            continue_final_message: self.continue_final_message,
+        };
+        if self.messages.is_none() {
+            options.require_none()?;
+        }
         let input = match (self.messages, self.text, self.context, self.text_pair) {
-            (Some(messages), None, None, None) => Input::Messages(messages),
+            (Some(messages), None, None, None) => Input::Messages(Chat { messages, options }),
             (Some(_), ..) => {
                 return Err(Problem::unprocessable(
                     "messages stands alone: remove text, context and text_pair",
@@ -194,11 +241,8 @@ mod tests {
             asked
         );
         let chat = r#"{"messages":[{"role":"user","content":"q"}]}"#;
-        let turn = Message {
-            role: "user".into(),
-            content: "q".into(),
-        };
-        assert_eq!(one(chat).unwrap(), Input::Messages(vec![turn]));
+        let turn = Message::new("user", "q");
+        assert_eq!(one(chat).unwrap(), Input::Messages(vec![turn].into()));
     }
 
     #[test]
@@ -211,6 +255,7 @@ mod tests {
                 "exclude each other",
             ),
             (r#"{"text":"a","messages":[]}"#, "stands alone"),
+            (r#"{"text":"a","tools":[{}]}"#, "tools is for messages"),
             (
                 r#"{"messages":[{"role":"user","content":"12345678901"}]}"#,
                 "messages has 11 characters",
@@ -225,6 +270,21 @@ mod tests {
                 problem.detail
             );
         }
+    }
+
+    #[test]
+    fn members_are_those_that_are_known() {
+        for name in PredictRequest::MEMBERS {
+            let body = format!(r#"{{"{name}":null}}"#);
+            assert!(
+                serde_json::from_str::<PredictRequest>(&body).is_ok(),
+                "{name}"
+            );
+        }
+        assert!(serde_json::from_str::<PredictRequest>(r#"{"contxt":null}"#).is_err());
+        assert!(
+            serde_json::from_str::<BatchRequest>(r#"{"texts":["a"],"context":["b"]}"#).is_err()
+        );
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Problem {
     /// Seconds after which to try again; sent as a header.
     #[serde(skip)]
     pub retry_after: Option<u32>,
+    /// Whether an input has more tokens than are allowed; dialects have statuses of their own for it.
+    #[serde(skip)]
+    pub too_long: bool,
 }
 
 macro_rules! problems {
@@ -78,6 +81,7 @@ impl Problem {
             instance: None,
             index: None,
             retry_after: None,
+            too_long: false,
         }
     }
 
@@ -85,6 +89,13 @@ impl Problem {
     #[must_use]
     pub fn at(mut self, index: usize) -> Self {
         self.index = Some(index);
+        self
+    }
+
+    /// The same, of an input that has too many tokens.
+    #[must_use]
+    pub const fn of_length(mut self) -> Self {
+        self.too_long = true;
         self
     }
 

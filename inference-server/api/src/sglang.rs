@@ -2,10 +2,13 @@
 //!
 //! Its defaults are kept: an "embedding" is the logits as they are.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::input::{Input, Texts, check_all};
+use crate::input::{Input, InputOptions, Side, Texts, check_all};
 use crate::{Limits, Problem};
 
 /// Body of `POST /classify` with `text`.
@@ -14,6 +17,10 @@ use crate::{Limits, Problem};
 pub struct ClassifyRequest {
     /// One text or several.
     pub text: Texts,
+    /// What else was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// Answer of `POST /classify` with `text`.
@@ -55,6 +62,22 @@ pub struct EmbeddingsRequest {
     /// How the numbers are written.
     #[serde(default)]
     pub encoding_format: Option<Encoding>,
+    /// What else was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// How all texts are encoded: too long a one is refused, as there.
+///
+/// # Errors
+/// 422 when `rest` holds an option that is not served.
+pub fn options(rest: &BTreeMap<String, Value>) -> Result<InputOptions, Problem> {
+    crate::options::check(rest, &["encoding_format"])?;
+    Ok(InputOptions {
+        truncation: Some(Side::Reject),
+        ..InputOptions::default()
+    })
 }
 
 /// How numbers are written.

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::input::{Input, InputOptions, Side, Texts, check_all};
-use crate::{Limits, Problem};
+use crate::{Limits, Problem, options};
 
 /// Body of `POST /predict` with `inputs`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -27,6 +28,27 @@ pub struct PredictRequest {
     /// Which side is cut.
     #[serde(default)]
     pub truncation_direction: Option<Direction>,
+    /// What else was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// Names of options that change a score.
+const KNOWN: [&str; 5] = [
+    "raw_scores",
+    "truncate",
+    "truncation_direction",
+    "return_text",
+    "inputs",
+];
+
+/// How much a text may hold: one that is cut because the request asks for it may be of any length.
+const fn limits_of(truncate: Option<bool>, limits: &Limits) -> Limits {
+    match truncate {
+        Some(true) => limits.of_cut_texts(),
+        Some(false) | None => *limits,
+    }
 }
 
 /// One text, one pair (two strings), or a batch of either.
@@ -76,6 +98,8 @@ impl PredictRequest {
     /// # Errors
     /// 422 when a sequence is neither a text nor a pair, or a limit is exceeded.
     pub fn into_asked(self, limits: &Limits) -> Result<Asked, Problem> {
+        options::check(&self.rest, &KNOWN)?;
+        let limits = &limits_of(self.truncate, limits);
         let options = options(self.truncate, self.truncation_direction);
         let (inputs, batch) = match self.inputs {
             Inputs::Text(text) => (vec![Input::Text(text)], false),
@@ -173,6 +197,10 @@ pub struct RerankRequest {
     /// Which side is cut.
     #[serde(default)]
     pub truncation_direction: Option<Direction>,
+    /// What else was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 impl RerankRequest {
@@ -181,6 +209,8 @@ impl RerankRequest {
     /// # Errors
     /// 422 when a limit is exceeded.
     pub fn inputs(&self, limits: &Limits) -> Result<(Vec<Input>, InputOptions), Problem> {
+        options::check(&self.rest, &KNOWN)?;
+        let limits = &limits_of(self.truncate, limits);
         limits.check_batch("texts", self.texts.len())?;
         limits.check_text("query", &self.query)?;
         let options = options(self.truncate, self.truncation_direction);
@@ -347,10 +377,14 @@ mod tests {
             (r#"{"inputs":[["a"],["a"],["a"],["a"]]}"#, None),
             (r#"{"inputs":[["12345678901"]]}"#, Some(0)),
             (r#"{"inputs":"12345678901"}"#, None),
+            (r#"{"inputs":"12345678901","truncate":false}"#, None),
+            (r#"{"inputs":"a","truncat":true}"#, None),
         ] {
             let problem = asked(body).unwrap_err();
             assert_eq!((problem.status, problem.index), (422, index), "{body}");
         }
+        let cut = asked(r#"{"inputs":"12345678901","truncate":true}"#);
+        assert!(cut.is_ok(), "a text that is cut may be of any length");
         let wrong = r#"{"inputs":[1]}"#;
         let error = serde_json::from_str::<PredictRequest>(wrong).unwrap_err();
         assert!(error.to_string().contains("one or two strings"), "{error}");

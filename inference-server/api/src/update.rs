@@ -7,6 +7,7 @@ use crate::Problem;
 
 /// Body of `POST /model/update`.
 #[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UpdateRequest {
     /// The model's folder, under `--models-root`.
     pub model_path: String,
@@ -23,6 +24,7 @@ pub struct UpdateRequest {
 
 /// Scale and shift of the confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CalibrationValues {
     /// Above 0.
     pub scale: f64,

@@ -3,77 +3,17 @@
 //! Its defaults are kept: an activation is on unless `use_activation` is false, and
 //! `truncate_prompt_tokens` keeps the last tokens.
 
+mod options;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::input::{Input, InputOptions, Message, Side, Texts, check_all};
+use crate::chat::{Chat, ChatOptions, Message};
+use crate::input::{Input, Texts, check_all};
+use crate::json::Members;
 use crate::{Limits, Problem};
 
-/// What all of vLLM's scoring routes take.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[schema(as = VllmOptions)]
-pub struct Options {
-    /// Whether logits go through an activation; it does by default.
-    #[serde(default, alias = "activation", alias = "softmax")]
-    pub use_activation: Option<bool>,
-    /// Keeps the last tokens; -1 is as many as the model takes.
-    #[serde(default)]
-    pub truncate_prompt_tokens: Option<i64>,
-    /// Which side is cut.
-    #[serde(default)]
-    pub truncation_side: Option<Cut>,
-    /// Whether the tokenizer adds its special tokens; by default it does, except to messages.
-    #[serde(default)]
-    pub add_special_tokens: Option<bool>,
-}
-
-/// Which side is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = VllmCut)]
-pub enum Cut {
-    /// The beginning.
-    Left,
-    /// The end.
-    Right,
-}
-
-impl Options {
-    /// Whether the logits are answered as they are.
-    pub const fn raw(&self) -> bool {
-        matches!(self.use_activation, Some(false))
-    }
-
-    /// How inputs are encoded.
-    ///
-    /// # Errors
-    /// 422 when `truncate_prompt_tokens` keeps nothing.
-    pub fn input_options(&self) -> Result<InputOptions, Problem> {
-        let wrong = || {
-            Problem::unprocessable(
-                "truncate_prompt_tokens keeps no token: send a positive number, or -1",
-            )
-        };
-        let max_tokens = match self.truncate_prompt_tokens {
-            None | Some(-1) => None,
-            Some(kept) => Some(
-                usize::try_from(kept)
-                    .ok()
-                    .filter(|kept| *kept > 0)
-                    .ok_or_else(wrong)?,
-            ),
-        };
-        let side = self.truncation_side.map(|side| match side {
-            Cut::Left => Side::Left,
-            Cut::Right => Side::Right,
-        });
-        Ok(InputOptions {
-            add_special_tokens: self.add_special_tokens,
-            max_tokens,
-            truncation: side.or_else(|| self.truncate_prompt_tokens.map(|_| Side::Left)),
-        })
-    }
-}
+pub use options::{Cut, Options};
 
 /// Body of `POST /classify` with `input` or `messages`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -85,6 +25,24 @@ pub struct ClassifyRequest {
     /// One conversation.
     #[serde(default)]
     pub messages: Option<Vec<Message>>,
+    /// What the assistant may call, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Vec<Members>>,
+    /// What the assistant may read, for the chat template.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub documents: Option<Vec<Members>>,
+    /// Names and values of the chat template's own.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Members>,
+    /// Whether the rendered chat ends with the beginning of an answer.
+    #[serde(default)]
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the rendered chat ends where the last message's content does.
+    #[serde(default)]
+    pub continue_final_message: Option<bool>,
     /// How.
     #[serde(flatten)]
     pub options: Options,
@@ -96,9 +54,20 @@ impl ClassifyRequest {
     /// # Errors
     /// 422 when there is nothing to score, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        let limits = self.options.limits(limits);
+        let options = ChatOptions {
+            tools: self.tools,
+            documents: self.documents,
+            chat_template_kwargs: self.chat_template_kwargs,
+            add_generation_prompt: self.add_generation_prompt,
+            continue_final_message: self.continue_final_message,
+        };
+        if self.messages.is_none() {
+            options.require_none()?;
+        }
         let inputs = match (self.input, self.messages) {
             (Some(texts), None) => texts.into_vec().into_iter().map(Input::Text).collect(),
-            (None, Some(messages)) => vec![Input::Messages(messages)],
+            (None, Some(messages)) => vec![Input::Messages(Chat { messages, options })],
             (Some(_), Some(_)) | (None, None) => {
                 return Err(Problem::unprocessable(
                     "send either input or messages (SGLang's clients: text)",
@@ -106,7 +75,7 @@ impl ClassifyRequest {
             }
         };
         limits.check_batch("input", inputs.len())?;
-        check_all(inputs, limits, "input", "input")
+        check_all(inputs, &limits, "input", "input")
     }
 }
 
@@ -186,6 +155,7 @@ impl ScoreRequest {
     /// # Errors
     /// 422 when the lengths do not fit each other, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        let limits = self.options.limits(limits);
         let (prompts, answers) = (self.text_1.into_vec(), self.text_2.into_vec());
         limits.check_batch("text_2", answers.len())?;
         let prompts = match prompts.as_slice() {
@@ -204,7 +174,7 @@ impl ScoreRequest {
             .zip(answers)
             .map(|(prompt, answer)| Input::answer(Some(prompt), answer))
             .collect();
-        check_all(inputs, limits, "text_2", "text_1")
+        check_all(inputs, &limits, "text_2", "text_1")
     }
 }
 
@@ -267,6 +237,7 @@ pub struct ModelCard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Side;
 
     const LIMITS: Limits = Limits {
         max_characters: 10,
@@ -293,7 +264,7 @@ mod tests {
 
     #[test]
     fn truncation_keeps_the_last_tokens() {
-        let options = |body: &str| classify(body).options.input_options();
+        let options = |body: &str| classify(body).options.input_options(9);
         let kept = options(r#"{"input":"a","truncate_prompt_tokens":5}"#).unwrap();
         assert_eq!(
             (kept.max_tokens, kept.truncation),
@@ -303,6 +274,14 @@ mod tests {
         assert_eq!(all.max_tokens, None);
         let right = r#"{"input":"a","truncate_prompt_tokens":5,"truncation_side":"right"}"#;
         assert_eq!(options(right).unwrap().truncation, Some(Side::Right));
+        // Nothing is cut unless it is asked for, and never to more than the model takes.
+        let none = options(r#"{"input":"a"}"#).unwrap();
+        assert_eq!(none.truncation, Some(Side::Reject));
+        let none = options(r#"{"input":"a","truncation_side":"right"}"#).unwrap();
+        assert_eq!(none.truncation, Some(Side::Reject));
+        let more = options(r#"{"input":"a","truncate_prompt_tokens":10}"#).unwrap_err();
+        assert_eq!(more.status, 400);
+        assert!(options(r#"{"input":"a","truncate_prompt_tokens":9}"#).is_ok());
         for kept in ["0", "-2", "-9223372036854775808"] {
             let body = format!(r#"{{"input":"a","truncate_prompt_tokens":{kept}}}"#);
             assert_eq!(options(&body).unwrap_err().status, 422, "{kept}");
@@ -317,6 +296,7 @@ mod tests {
             r#"{"input":[]}"#,
             r#"{"input":["a","a","a","a"]}"#,
             r#"{"messages":[]}"#,
+            r#"{"input":"a","add_generation_prompt":true}"#,
         ] {
             assert_eq!(
                 classify(body).into_inputs(&LIMITS).unwrap_err().status,

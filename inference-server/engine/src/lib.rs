@@ -6,6 +6,8 @@
 //! waits is bounded.
 
 pub mod cache;
+mod description;
+mod input;
 mod lanes;
 mod local;
 mod pace;
@@ -17,8 +19,10 @@ mod tokeniser;
 
 use std::time::Duration;
 
+pub use description::description;
+pub use input::{Unreadable, text_input};
 pub use local::{Capacity, LocalScorer};
-pub use tokeniser::{Tokeniser, text_input};
+pub use tokeniser::Tokeniser;
 
 /// Watches the engine's work.
 pub trait Observer: Send + Sync + std::fmt::Debug {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use inference_api::{Input, InputOptions, Message, Side};
-use inference_models::{ChatMessage, EncodeOptions, Encoded, Model, TextInput, Truncation};
+use inference_api::{Input, InputOptions};
+use inference_models::{Encoded, Model};
 use inference_scoring::{Inputs, ScoreError};
 use tokio::task::JoinHandle;
 
+use crate::input::{Unreadable, encode_options, text_input};
 use crate::room::Room;
 
 /// Requests whose texts are read at once.
@@ -48,13 +49,12 @@ impl Tokeniser {
         let options = encode_options(options);
         self.each(inputs, until, move |model, input| {
             let encoded = model.tokenizer.encode(&text_input(input.clone()), options);
-            encoded.map_err(|error| error.to_string())
+            encoded.map_err(Unreadable::from)
         })
         .await
     }
 
-    /// What `read` makes of each input with the model's tokenizer. Its errors are sentences for the
-    /// client.
+    /// What `read` makes of each input with the model's tokenizer.
     ///
     /// # Errors
     /// As said for an input, by its index; [`ScoreError::Late`] when `until` comes first.
@@ -62,7 +62,7 @@ impl Tokeniser {
         &self,
         inputs: Inputs,
         until: Instant,
-        read: impl Fn(&Model, &Input) -> Result<T, String> + Send + 'static,
+        read: impl Fn(&Model, &Input) -> Result<T, Unreadable> + Send + 'static,
     ) -> Result<Vec<T>, ScoreError> {
         let turn = self.turns.enter(1, until).await;
         // It was admitted before.
@@ -76,7 +76,7 @@ impl Tokeniser {
                     return Err(ScoreError::Late);
                 }
                 let read = read(&model, input);
-                read.map_err(|message| ScoreError::Input { index, message })
+                read.map_err(|unreadable| unreadable.at(index))
             };
             inputs.as_slice().iter().enumerate().map(one).collect()
         };
@@ -104,34 +104,6 @@ fn blocking<T: Send + 'static>(
         .map_err(|_| ScoreError::NotReady)
 }
 
-/// The same input in the words of the model.
-pub fn text_input(input: Input) -> TextInput {
-    match input {
-        Input::Text(text) => TextInput::Text(text),
-        Input::Pair(first, second) => TextInput::Pair(first, second),
-        Input::Conversation { prompt, response } => TextInput::Conversation { prompt, response },
-        Input::Messages(messages) => {
-            let turn = |message: Message| ChatMessage {
-                role: message.role,
-                content: message.content,
-            };
-            TextInput::Messages(messages.into_iter().map(turn).collect())
-        }
-    }
-}
-
-fn encode_options(options: InputOptions) -> EncodeOptions {
-    EncodeOptions {
-        add_special_tokens: options.add_special_tokens,
-        max_tokens: options.max_tokens,
-        truncation: options.truncation.map(|side| match side {
-            Side::Left => Truncation::Left,
-            Side::Right => Truncation::Right,
-            Side::Reject => Truncation::Reject,
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -139,6 +111,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use inference_api::Side;
     use inference_models::LoadOptions;
 
     use super::*;
@@ -180,7 +153,37 @@ mod tests {
         let encoded = tokeniser.encode(inputs.to_vec().into(), options, later());
         let error = encoded.await.unwrap_err();
         assert!(
-            matches!(error, ScoreError::Input { index: 1, .. }),
+            matches!(
+                error,
+                ScoreError::Input {
+                    index: 1,
+                    too_long: false,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_text_of_too_many_tokens_is_named_as_such() {
+        let options = InputOptions {
+            truncation: Some(Side::Reject),
+            ..InputOptions::default()
+        };
+        let inputs = ["a".to_owned(), "a ".repeat(500)].map(Input::Text);
+        let tokeniser = tokeniser();
+        let encoded = tokeniser.encode(inputs.to_vec().into(), options, later());
+        let error = encoded.await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ScoreError::Input {
+                    index: 1,
+                    too_long: true,
+                    ..
+                }
+            ),
             "{error:?}"
         );
     }

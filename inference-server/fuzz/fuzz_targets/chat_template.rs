@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::thread;
 
 use inference_fuzz::here;
-use inference_models::ChatMessage;
+use inference_models::{Chat, ChatMessage};
 use inference_models::chat::{ChatTemplate, Origin};
 use jiff::civil::{Date, date};
 use libfuzzer_sys::fuzz_target;
@@ -38,15 +38,13 @@ fuzz_target!(|data: &[u8]| {
     let template = parts.next().unwrap_or_default();
     let mut messages = Vec::new();
     while let (Some(role), Some(content)) = (parts.next(), parts.next()) {
-        messages.push(ChatMessage {
-            role: role.to_owned(),
-            content: content.to_owned(),
-        });
+        messages.push(ChatMessage::new(role, content));
     }
+    let chat = Chat::from(messages);
     let ended = thread::scope(|scope| {
         let work = || {
             for origin in [Origin::Model("chat_template.jinja"), Origin::Flag] {
-                render(template, origin, &messages);
+                render(template, origin, &chat);
             }
         };
         let thread = thread::Builder::new()
@@ -57,10 +55,10 @@ fuzz_target!(|data: &[u8]| {
     assert!(ended, "the thread ended early");
 });
 
-fn render(template: &str, origin: Origin, messages: &[ChatMessage]) {
+fn render(template: &str, origin: Origin, chat: &Chat) {
     let special = BTreeMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
     if let Ok(template) = ChatTemplate::parse(template, origin, &special, DAY)
-        && let Ok(text) = template.render(messages)
+        && let Ok(text) = template.render(chat)
     {
         assert!(text.len() <= MOST, "more text than the fuel pays for");
     }

@@ -7,19 +7,23 @@
 //! long the engine itself compares lists that hold one list many times over, makes a key of them, or
 //! turns them into text in an operator or a filter.
 
+mod concat;
 mod guard;
+mod methods;
 mod namespaces;
+mod python;
+mod to_json;
 
 use std::collections::BTreeMap;
 use std::thread;
 
 use jiff::civil::Date;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, context};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior};
 
 use crate::error::LoadError;
-use crate::input::{ChatMessage, InputError};
+use crate::input::{Chat, ChatMessage, InputError};
 
 /// Steps of one rendering; each also pays for 64 bytes, so that none takes more than 32 MB.
 const FUEL: u64 = 500_000;
@@ -40,11 +44,20 @@ pub enum Origin {
     Flag,
 }
 
+impl Origin {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Model(file) => file,
+            Self::Flag => "--prompt-template",
+        }
+    }
+}
+
 /// A parsed template with what it may use.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    special_tokens: Value,
+    special_tokens: BTreeMap<String, Value>,
     origin: Origin,
     date: Option<Date>,
 }
@@ -61,10 +74,7 @@ impl ChatTemplate {
         special_tokens: &BTreeMap<String, String>,
         date: Date,
     ) -> Result<Self, LoadError> {
-        let name = match origin {
-            Origin::Model(file) => file,
-            Origin::Flag => "--prompt-template",
-        };
+        let name = origin.name();
         let failed = |why: String| {
             LoadError::invalid(format!(
                 "{name} is no chat template that can be rendered ({why}): correct it"
@@ -77,12 +87,16 @@ impl ChatTemplate {
             let mut environment = environment(origin, date)?;
             let source = without_generation_tags(source);
             namespaces::check(&source, environment.syntax().clone())?;
+            let source = concat::with_texts(&source, environment.syntax().clone())?;
             environment.add_template_owned(NAME, source)?;
             Ok(environment)
         });
         Ok(Self {
-            environment: environment.map_err(failed)?,
-            special_tokens: Value::from_pairs(special_tokens.clone()),
+            environment: environment.map_err(|failure| failed(failure.why))?,
+            special_tokens: special_tokens
+                .iter()
+                .map(|(name, text)| (name.clone(), Value::from(text.as_str())))
+                .collect(),
             origin,
             date: source.contains("strftime_now").then_some(date),
         })
@@ -93,52 +107,192 @@ impl ChatTemplate {
         self.date
     }
 
+    /// Renders conversations of the usual shapes, so that a template that can render none is told
+    /// before traffic comes. One that raises an exception does so on purpose, and stays.
+    ///
+    /// # Errors
+    /// `ModelInvalid` when it uses what the engine has not, or can render none of them.
+    pub fn try_out(&self) -> Result<(), LoadError> {
+        let turn = ChatMessage::new;
+        let pair = [turn("user", "Hello"), turn("assistant", "Hi")];
+        let longer = [pair.clone(), pair.clone()].concat();
+        let system = [&[turn("system", "Be kind")], pair.as_slice()].concat();
+        let mut failures = Vec::new();
+        for messages in [pair.to_vec(), longer, system] {
+            match self.try_render(&Chat::from(messages)) {
+                Ok(_) => {}
+                // What is missing here would be missing in every conversation that comes so far.
+                Err(failure) if failure.missing => return Err(self.unusable(&failure.why)),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        match failures.as_slice() {
+            [first, _, _] if !failures.iter().any(|failure| failure.raised) => {
+                Err(self.unusable(&first.why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> LoadError {
+        LoadError::invalid(format!(
+            "{} cannot render a conversation ({why}): correct it",
+            self.origin.name()
+        ))
+    }
+
     /// The text of a conversation.
     ///
     /// # Errors
     /// `Template` when the template raises, loops, or cannot take such messages.
-    pub fn render(&self, messages: &[ChatMessage]) -> Result<String, InputError> {
-        let turns: Vec<_> = messages
-            .iter()
-            .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
-            .collect();
-        let (prompt, response) = match (self.origin, messages) {
-            (Origin::Flag, [prompt, response])
-                if prompt.role == "user" && response.role == "assistant" =>
-            {
-                (
-                    Value::from(prompt.content.as_str()),
-                    Value::from(response.content.as_str()),
-                )
+    pub fn render(&self, chat: &Chat) -> Result<String, InputError> {
+        self.try_render(chat)
+            .map_err(|failure| InputError::Template(failure.why))
+    }
+
+    fn try_render(&self, chat: &Chat) -> Result<String, Failure> {
+        let options = &chat.options;
+        if options.continue_final_message && options.add_generation_prompt {
+            return Err(Failure::of(
+                "continue_final_message and add_generation_prompt exclude each other",
+            ));
+        }
+        let mut messages: Vec<&ChatMessage> = chat.messages.iter().collect();
+        let tagged = match messages.pop() {
+            Some(last) if options.continue_final_message => {
+                let tagged = last.tagged(CONTINUE);
+                Some(tagged.ok_or_else(|| Failure::of(NOTHING_TO_CONTINUE))?)
             }
-            (Origin::Flag | Origin::Model(_), _) => (Value::UNDEFINED, Value::UNDEFINED),
+            Some(last) => {
+                messages.push(last);
+                None
+            }
+            None => None,
         };
-        // `tools` and `documents` are there and none, as transformers passes them: templates ask
-        // whether they are none, which undefined is not.
-        let context = context! {
-            messages => turns,
-            prompt => prompt,
-            response => response,
-            add_generation_prompt => false,
-            tools => (),
-            documents => (),
-            ..self.special_tokens.clone()
+        messages.extend(&tagged);
+        let turns: Vec<Value> = messages.iter().map(|message| message.value()).collect();
+        let context = self.context(chat, turns)?;
+        let text = on_a_large_stack(|| self.environment.get_template(NAME)?.render(context))?;
+        if tagged.is_some() {
+            return continued(&text);
+        }
+        Ok(text)
+    }
+
+    /// What the template sees. `tools` and `documents` are there and none, as transformers passes
+    /// them: templates ask whether they are none, which undefined is not.
+    fn context(&self, chat: &Chat, turns: Vec<Value>) -> Result<Value, Failure> {
+        let options = &chat.options;
+        let mut context: BTreeMap<String, Value> = self.special_tokens.clone();
+        context.extend(options.kwargs.clone());
+        let (prompt, response) = match (self.origin, chat.messages.as_slice()) {
+            (Origin::Flag, [prompt, response])
+                if prompt.role() == "user" && response.role() == "assistant" =>
+            {
+                (prompt.content(), response.content())
+            }
+            (Origin::Flag | Origin::Model(_), _) => (None, None),
         };
-        on_a_large_stack(|| self.environment.get_template(NAME)?.render(context))
-            .map_err(InputError::Template)
+        for (name, text) in [("prompt", prompt), ("response", response)] {
+            if let Some(text) = text {
+                context.insert(name.to_owned(), Value::from(text));
+            }
+        }
+        for (name, value) in [
+            ("messages", Value::from(turns)),
+            ("tools", options.tools.clone().unwrap_or_else(none)),
+            ("documents", options.documents.clone().unwrap_or_else(none)),
+            (
+                "add_generation_prompt",
+                Value::from(options.add_generation_prompt),
+            ),
+        ] {
+            if options.kwargs.contains_key(name) {
+                return Err(Failure::of(&format!(
+                    "chat_template_kwargs holds {name}: send it beside messages"
+                )));
+            }
+            context.insert(name.to_owned(), value);
+        }
+        Ok(Value::from_pairs(context))
     }
 }
 
+/// What stands behind the content of the turn that is continued, while it is rendered.
+const CONTINUE: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+const NOTHING_TO_CONTINUE: &str = "continue_final_message: the last message has no content";
+
+fn none() -> Value {
+    Value::from(())
+}
+
+/// The text up to where the last turn's content ends. A template that trims contents has cut the
+/// white space behind it, too.
+fn continued(text: &str) -> Result<String, Failure> {
+    let (before, after) = text.rsplit_once(CONTINUE.trim_end()).ok_or_else(|| {
+        Failure::of("continue_final_message: the template leaves out the last message's content")
+    })?;
+    let before = if after.starts_with(' ') {
+        before
+    } else {
+        before.trim_end()
+    };
+    Ok(before.to_owned())
+}
+
+/// Why a template did not render.
+#[derive(Debug)]
+struct Failure {
+    why: String,
+    /// Whether it raised an exception of its own.
+    raised: bool,
+    /// Whether it uses a filter, a test, a function or a method that there is not.
+    missing: bool,
+}
+
+impl Failure {
+    fn of(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            raised: false,
+            missing: false,
+        }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let missing = matches!(
+            error.kind(),
+            ErrorKind::UnknownFilter
+                | ErrorKind::UnknownTest
+                | ErrorKind::UnknownFunction
+                | ErrorKind::UnknownMethod
+        );
+        let source = std::error::Error::source(error);
+        Self {
+            why: reason(error),
+            raised: source.is_some_and(<dyn std::error::Error>::is::<Raised>),
+            missing,
+        }
+    }
+}
+
+/// Marks the errors that a template raises itself.
+#[derive(Debug, thiserror::Error)]
+#[error("raised")]
+struct Raised;
+
 /// What the engine makes, or why it does not.
-fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, String> {
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Failure> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK);
         let thread = thread
-            .spawn_scoped(scope, || work().map_err(|error| reason(&error)))
-            .map_err(|error| format!("there is no thread for it: {error}"))?;
+            .spawn_scoped(scope, || work().map_err(|error| Failure::from(&error)))
+            .map_err(|error| Failure::of(&format!("there is no thread for it: {error}")))?;
         thread
             .join()
-            .unwrap_or_else(|_panic| Err("the engine failed".to_owned()))
+            .unwrap_or_else(|_panic| Err(Failure::of("the engine failed")))
     })
 }
 
@@ -155,13 +309,26 @@ fn environment(origin: Origin, date: Date) -> Result<Environment<'static>, Error
     environment.set_formatter(guard::print);
     // It writes all values, and templates of models do not know it.
     environment.remove_global("debug");
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", to_json::filter);
     environment.add_filter("format", guard::printf);
+    environment.add_filter("string", methods::string);
+    environment.add_filter("trim", methods::trim);
+    environment.add_filter("upper", methods::upper);
+    environment.add_filter("lower", methods::lower);
+    environment.add_filter("join", methods::join);
+    // It finds the members of a map, which Python's does not.
+    environment.remove_filter("attr");
+    environment.add_test("sequence", |value: &Value| {
+        matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::Map | ValueKind::String
+        )
+    });
     environment.add_function(
         "raise_exception",
         |state: &State, message: &Value| -> Result<Value, Error> {
             let message = guard::text(state, message)?;
-            Err(Error::new(ErrorKind::InvalidOperation, message))
+            Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         },
     );
     environment.add_function("strftime_now", move |state: &State, format: &Value| {
@@ -220,134 +387,6 @@ fn without_generation_tags(source: &str) -> String {
     }
     result.push_str(rest);
     result
-}
-
-/// `tojson` as transformers has it: Python's `json.dumps(value, ensure_ascii=False)`.
-fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent = options.get::<Option<usize>>("indent")?;
-    let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    let ascii = options
-        .get::<Option<bool>>("ensure_ascii")?
-        .unwrap_or(false);
-    options.assert_all_used()?;
-    let mut text = String::new();
-    let style = JsonStyle {
-        state,
-        indent,
-        sort,
-    };
-    style.write(value, 0, &mut text)?;
-    Ok(if ascii { escape_non_ascii(&text) } else { text })
-}
-
-fn escape_non_ascii(text: &str) -> String {
-    let mut units = [0; 2];
-    let mut result = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii() {
-            result.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut units) {
-                result.extend(format!("\\u{unit:04x}").chars());
-            }
-        }
-    }
-    result
-}
-
-struct JsonStyle<'a> {
-    /// Pays for what is written.
-    state: &'a State<'a, 'a>,
-    indent: Option<usize>,
-    sort: bool,
-}
-
-impl JsonStyle<'_> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the enum is open: whatever has no form in JSON is refused"
-    )]
-    fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-        guard::check_depth(depth)?;
-        guard::pay_one(self.state, value)?;
-        match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => out.push_str(&value.to_string()),
-            ValueKind::String => quote(value.as_str().unwrap_or_default(), out)?,
-            ValueKind::Map => self.write_map(value, depth, out)?,
-            ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.list(&items, ('[', ']'), depth, out, |item, out| {
-                    self.write(item, depth + 1, out)
-                })?;
-            }
-            kind => return Err(not_serializable(kind)),
-        }
-        Ok(())
-    }
-
-    fn write_map(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-        let mut keys: Vec<Value> = value.try_iter()?.collect();
-        for key in &keys {
-            guard::pay(self.state, key)?;
-        }
-        if self.sort {
-            keys.sort();
-        }
-        self.list(&keys, ('{', '}'), depth, out, |key, out| {
-            quote(&key.to_string(), out)?;
-            out.push_str(": ");
-            self.write(&value.get_item(key)?, depth + 1, out)
-        })
-    }
-
-    /// Python's separators: `, ` on one line, `,` and a new line where there is an indent.
-    fn list(
-        &self,
-        items: &[Value],
-        (open, close): (char, char),
-        depth: usize,
-        out: &mut String,
-        write: impl Fn(&Value, &mut String) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let new_line = |depth: usize, out: &mut String| -> Result<(), Error> {
-            if let Some(indent) = self.indent {
-                let spaces = indent.min(64) * depth;
-                guard::pay_bytes(self.state, spaces)?;
-                out.push('\n');
-                out.extend(std::iter::repeat_n(' ', spaces));
-            }
-            Ok(())
-        };
-        out.push(open);
-        for (i, item) in items.iter().enumerate() {
-            if i > 0 {
-                out.push_str(if self.indent.is_some() { "," } else { ", " });
-            }
-            new_line(depth + 1, out)?;
-            write(item, out)?;
-        }
-        if !items.is_empty() {
-            new_line(depth, out)?;
-        }
-        out.push(close);
-        Ok(())
-    }
-}
-
-fn not_serializable(kind: ValueKind) -> Error {
-    Error::new(
-        ErrorKind::BadSerialization,
-        format!("{kind} is nothing that tojson can write"),
-    )
-}
-
-fn quote(text: &str, out: &mut String) -> Result<(), Error> {
-    let quoted = serde_json::to_string(text)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    out.push_str(&quoted);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::LoadError;
+use crate::output::OutputActivation;
 
 /// What all architectures share of `config.json`; each reads the rest for itself.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Config {
     pub architecture: String,
     /// Names of the labels, in the order of the logits.
     pub labels: Vec<String>,
+    /// What the logits go through where probabilities are shown.
+    pub activation: OutputActivation,
     /// The whole file.
     raw: Value,
 }
@@ -28,7 +31,7 @@ struct Common {
     #[serde(default)]
     num_labels: Option<usize>,
     #[serde(default)]
-    id2label: Option<BTreeMap<String, String>>,
+    id2label: Option<BTreeMap<String, Value>>,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
         Ok(Self {
             labels: labels(common.num_labels, common.id2label, default)?,
             architecture,
+            activation: OutputActivation::read(&raw)?,
             raw,
         })
     }
@@ -92,7 +96,7 @@ impl Config {
 
 fn labels(
     count: Option<usize>,
-    names: Option<BTreeMap<String, String>>,
+    names: Option<BTreeMap<String, Value>>,
     default: usize,
 ) -> Result<Vec<String>, LoadError> {
     let names = names.unwrap_or_default();
@@ -107,10 +111,12 @@ fn labels(
         )));
     }
     let name = |i: usize| {
-        names
-            .get(&i.to_string())
-            .cloned()
-            .unwrap_or_else(|| format!("LABEL_{i}"))
+        // Some name their labels by numbers.
+        match names.get(&i.to_string()) {
+            None | Some(Value::Null) => format!("LABEL_{i}"),
+            Some(Value::String(name)) => name.clone(),
+            Some(other) => other.to_string(),
+        }
     };
     Ok((0..count).map(name).collect())
 }
@@ -165,6 +171,12 @@ mod tests {
             2
         );
         assert_eq!(labels_of(r#"{"architectures":["ARewardModel"]}"#).len(), 1);
+    }
+
+    #[test]
+    fn labels_may_be_named_by_numbers() {
+        let text = r#"{"architectures":["A"],"id2label":{"0":0,"1":1.5,"2":null,"3":"x"},"label2id":{"0":0}}"#;
+        assert_eq!(labels_of(text), ["0", "1.5", "LABEL_2", "x"]);
     }
 
     #[test]

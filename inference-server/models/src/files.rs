@@ -13,6 +13,40 @@ use crate::error::{LoadError, Reason};
 use crate::weights::Weights;
 
 const INDEX: &str = "model.safetensors.index.json";
+/// How a file begins that Git LFS has not replaced by its content.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// What peft saves beside, or in place of, a model.
+pub const ADAPTER_FILES: [&str; 3] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+];
+
+/// Why the folder or the source that holds files of these names is an adapter and no whole model.
+///
+/// # Errors
+/// `UnsupportedFormat` with the file that shows it.
+pub fn refuse_adapters<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
+    match names.find(|name| ADAPTER_FILES.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(LoadError::unsupported(format!(
+            "{name} belongs to an adapter (LoRA or another of peft), without which the scores would be those of the base model: merge it (peft: merge_and_unload, then save_pretrained) and use the merged model; remove the file if the base model is meant"
+        ))),
+    }
+}
+
+/// Refuses the bytes of a file that are no more than where Git LFS keeps its content.
+///
+/// # Errors
+/// `ModelInvalid` with the file's name.
+pub fn refuse_pointer(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(LoadError::invalid(format!(
+            "{name} is a Git LFS pointer and not the file itself: run git lfs pull where it was cloned, and copy it again"
+        )));
+    }
+    Ok(())
+}
 
 #[derive(Deserialize)]
 struct Index {
@@ -30,6 +64,11 @@ pub(crate) struct Files<'a> {
 impl<'a> Files<'a> {
     pub(crate) fn open(folder: &'a Path) -> Result<Self, LoadError> {
         let names = digest::files(folder)?;
+        refuse_adapters(
+            ADAPTER_FILES
+                .into_iter()
+                .filter(|name| folder.join(name).is_file()),
+        )?;
         Ok(Self {
             folder,
             names,
@@ -55,6 +94,7 @@ impl<'a> Files<'a> {
                 format!("{name} cannot be read: {error}"),
             )
         })?;
+        refuse_pointer(name, &bytes)?;
         self.hashes.add(name, &bytes);
         self.bytes += bytes.len() as u64;
         self.names.retain(|other| other != name);

@@ -5,6 +5,7 @@
 //! built from the very bytes that were hashed; a score is the same bits whatever else is in the
 //! batch.
 
+mod added_tokens;
 pub mod architectures;
 pub mod chat;
 pub mod config;
@@ -12,10 +13,12 @@ pub mod digest;
 pub mod dtype;
 pub mod engine;
 pub mod error;
-mod files;
+pub mod files;
 pub mod input;
 pub mod layers;
+mod leftover;
 pub mod loader;
+pub mod output;
 pub mod rope;
 pub mod tokenizer;
 mod tokenizer_config;
@@ -26,7 +29,11 @@ pub use digest::Digest;
 pub use dtype::Dtype;
 pub use engine::{Engine, Logits, Packed};
 pub use error::{LoadError, Reason};
-pub use input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
+pub use input::{
+    Chat, ChatMessage, ChatOptions, EncodeOptions, Encoded, InputError, TextInput, Truncation,
+};
 pub use loader::{LoadOptions, Model, ModelFacts, load};
+pub use minijinja::Value as TemplateValue;
+pub use output::OutputActivation;
 pub use tokenizer::InputTokenizer;
 pub use tokenizer::ShownToken;

@@ -3,14 +3,15 @@
 //! Invariant: every file is read once; its bytes are hashed and used, and nothing is used before the
 //! digest is checked.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use tokenizers::Tokenizer;
 
+use crate::added_tokens::AddedTokens;
 use crate::architectures::{self, Inputs, Kind};
 use crate::chat::{ChatTemplate, Origin};
 use crate::config::Config;
@@ -20,6 +21,8 @@ use crate::engine::{CpuEngine, Engine, Packed};
 use crate::error::{LoadError, Reason};
 use crate::files::Files;
 use crate::input::{EncodeOptions, TextInput, Truncation};
+use crate::leftover;
+use crate::output::OutputActivation;
 use crate::tokenizer::{InputTokenizer, Settings};
 use crate::tokenizer_config::TokenizerConfig;
 
@@ -51,6 +54,9 @@ pub struct LoadOptions {
     /// The date that chat templates see, as `2026-01-31`; `None` is today (UTC). It is fixed, because
     /// scores would change at midnight otherwise.
     pub special_date: Option<String>,
+    /// Whether the token that begins a text is left out of a text that has it at its beginning
+    /// already, as one that a chat template rendered elsewhere.
+    pub single_bos: bool,
     /// In which format the weights are kept.
     pub dtype: Dtype,
     /// Threads of the mathematics; 0 is one for each core.
@@ -83,6 +89,8 @@ pub struct ModelFacts {
     pub kind: Kind,
     /// Names of its labels, in the order of the logits.
     pub labels: Vec<String>,
+    /// What its logits go through where an answer shows probabilities.
+    pub activation: OutputActivation,
     /// Whether it has a form for two texts.
     pub has_pairs: bool,
     /// Whether it can read conversations of any number of turns.
@@ -116,11 +124,14 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
 
     let config = Config::parse(&config)?;
     let architecture = architectures::build(&weights, &config)?;
+    leftover::check(&weights.unread())?;
     let (dtype, parameters) = (weights.dtype(), weights.parameters());
     drop(weights);
     let inputs = architecture.inputs();
-    let tokenizer = InputTokenizer::parse(&tokenizer, inputs.vocabulary)?;
-    let (settings, date) = settings(&texts, options, inputs)?;
+    let (mut tokenizer, side) = InputTokenizer::parse(&tokenizer, inputs.vocabulary)?;
+    let texts = texts.read()?;
+    texts.complete(&mut tokenizer)?;
+    let (settings, date) = settings(&texts, side, options, inputs)?;
     let tokenizer = InputTokenizer::new(tokenizer, settings)?;
     let engine = CpuEngine::new(architecture.into(), options.threads)
         .map_err(|error| LoadError::new(Reason::LoadFailed, error.to_string()))?;
@@ -132,6 +143,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
             architecture: config.architecture,
             kind: inputs.kind,
             labels: config.labels,
+            activation: config.activation,
             has_pairs: tokenizer.has_pairs(),
             has_template: tokenizer.has_template(),
             special_date: date.map(|date| date.to_string()),
@@ -146,18 +158,50 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     Ok(model)
 }
 
-/// How inputs are encoded, and the date that the chat template sees.
+/// What the files about text say.
+struct Read {
+    config: TokenizerConfig,
+    tokens: AddedTokens,
+    chat_template: Option<Vec<u8>>,
+}
+
+impl Texts {
+    fn read(self) -> Result<Read, LoadError> {
+        let config = TokenizerConfig::parse(self.config.as_deref())?;
+        let tokens = config.added_tokens(self.special_tokens.as_deref())?;
+        Ok(Read {
+            config,
+            tokens,
+            chat_template: self.chat_template,
+        })
+    }
+}
+
+impl Read {
+    /// Gives the tokenizer what only these files have.
+    fn complete(&self, tokenizer: &mut Tokenizer) -> Result<(), LoadError> {
+        self.tokens.complete(tokenizer)?;
+        if self.config.splits_special_tokens() {
+            tokenizer.set_encode_special_tokens(true);
+        }
+        Ok(())
+    }
+}
+
+/// How inputs are encoded, and the date that the chat template sees. `side` is the one that
+/// `tokenizer.json` cuts.
 fn settings(
-    texts: &Texts,
+    texts: &Read,
+    side: Option<Truncation>,
     options: &LoadOptions,
     inputs: Inputs,
 ) -> Result<(Settings, Option<Date>), LoadError> {
-    let config = TokenizerConfig::parse(texts.config.as_deref())?;
-    let special_tokens = config.special_tokens(texts.special_tokens.as_deref())?;
+    let config = &texts.config;
+    let special_tokens = texts.tokens.named();
     let chat = match inputs.kind {
         // Encoders read pairs; what their files say of chats is left unread.
         Kind::Encoder => None,
-        Kind::Decoder => chat(texts, &config, &special_tokens, options)?,
+        Kind::Decoder => chat(texts, &special_tokens, options)?,
     };
     let date = chat.as_ref().and_then(ChatTemplate::date);
     let settings = Settings {
@@ -167,6 +211,7 @@ fn settings(
             inputs.max_positions,
         )?,
         truncation: options.truncation,
+        own_side: config.truncation_side()?.or(side),
         segments: config
             .feeds_segments()
             .then_some(inputs.segments)
@@ -175,15 +220,17 @@ fn settings(
         kind: inputs.kind,
         chat,
         bos: special_tokens.get("bos_token").cloned(),
+        eos: special_tokens.get("eos_token").cloned(),
+        pad: special_tokens.get("pad_token").cloned(),
+        single_bos: options.single_bos,
     };
     Ok((settings, date))
 }
 
 /// The model's chat template, else that of `--prompt-template`.
 fn chat(
-    texts: &Texts,
-    config: &TokenizerConfig,
-    special_tokens: &BTreeMap<String, String>,
+    texts: &Read,
+    special_tokens: &std::collections::BTreeMap<String, String>,
     options: &LoadOptions,
 ) -> Result<Option<ChatTemplate>, LoadError> {
     let date = match &options.special_date {
@@ -204,13 +251,15 @@ fn chat(
             })
         })
         .transpose()?;
-    let (source, origin) = match (file, config.chat_template(), &options.prompt_template) {
+    let (source, origin) = match (file, texts.config.chat_template(), &options.prompt_template) {
         (Some(source), _, _) => (source, Origin::Model(CHAT_TEMPLATE)),
         (None, Some(source), _) => (source, Origin::Model(TOKENIZER_CONFIG)),
         (None, None, Some(source)) => (source.clone(), Origin::Flag),
         (None, None, None) => return Ok(None),
     };
-    ChatTemplate::parse(&source, origin, special_tokens, date).map(Some)
+    let template = ChatTemplate::parse(&source, origin, special_tokens, date)?;
+    template.try_out()?;
+    Ok(Some(template))
 }
 
 fn check_digest(found: &Digest, wanted: Option<&Digest>) -> Result<(), LoadError> {

@@ -5,6 +5,8 @@
 //! positions and its embedding; truncation and padding that the file itself asks for are switched
 //! off, for they are settings of training.
 
+mod prepare;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{
@@ -15,7 +17,7 @@ use tokenizers::{
 use crate::architectures::Kind;
 use crate::chat::ChatTemplate;
 use crate::error::{LoadError, Reason};
-use crate::input::{ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
+use crate::input::{Chat, ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
 
 /// How a model's inputs are encoded.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub struct Settings {
     pub max_tokens: usize,
     /// Which side of a long input is cut; by kind of input where it is `None`.
     pub truncation: Option<Truncation>,
+    /// Which side of a long text the model's own files cut; chats are cut at their beginning all the
+    /// same.
+    pub own_side: Option<Truncation>,
     /// How many segment ids the model tells apart; `None` where it is fed none.
     pub segments: Option<usize>,
     /// Token ids below this have an embedding.
@@ -34,6 +39,12 @@ pub struct Settings {
     pub chat: Option<ChatTemplate>,
     /// The token that begins a text, where there is one.
     pub bos: Option<String>,
+    /// The token that ends a text, where there is one.
+    pub eos: Option<String>,
+    /// The token that fills texts up, where there is one.
+    pub pad: Option<String>,
+    /// Whether a text that begins with `bos` gets no second one.
+    pub single_bos: bool,
 }
 
 /// The tokenizer of a model with its limits.
@@ -75,14 +86,21 @@ pub struct ShownToken {
 }
 
 impl InputTokenizer {
-    /// Reads `tokenizer.json`.
+    /// Reads `tokenizer.json`; beside it is the side that it cuts, where it says one.
     ///
     /// # Errors
     /// `ModelInvalid` when it cannot be read, or does not fit the model's `vocabulary`.
-    pub fn parse(bytes: &[u8], vocabulary: usize) -> Result<Tokenizer, LoadError> {
+    pub fn parse(
+        bytes: &[u8],
+        vocabulary: usize,
+    ) -> Result<(Tokenizer, Option<Truncation>), LoadError> {
         let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|error| {
             LoadError::invalid(format!("tokenizer.json cannot be read ({error}): copy it again from where the model was trained"))
         })?;
+        let side = tokenizer.get_truncation().map(|own| match own.direction {
+            TruncationDirection::Left => Truncation::Left,
+            TruncationDirection::Right => Truncation::Right,
+        });
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)
@@ -93,7 +111,7 @@ impl InputTokenizer {
                 "tokenizer.json has the token id {largest}, the embedding has {vocabulary} rows: tokenizer and weights belong to different models"
             )));
         }
-        Ok(tokenizer)
+        Ok((tokenizer, side))
     }
 
     /// A tokenizer with the settings of its model.
@@ -157,14 +175,17 @@ impl InputTokenizer {
     /// # Errors
     /// See [`InputError`].
     pub fn encode(&self, input: &TextInput, options: EncodeOptions) -> Result<Encoded, InputError> {
-        let form = self.form(input)?;
+        let (input, cut) = self.prepare(input, options)?;
+        let form = self.form(&input)?;
         let side = options
             .truncation
             .or(self.settings.truncation)
-            .unwrap_or(if form.rendered {
-                Truncation::Left
-            } else {
-                Truncation::Right
+            .unwrap_or_else(|| {
+                if form.rendered {
+                    Truncation::Left
+                } else {
+                    self.settings.own_side.unwrap_or_default()
+                }
             });
         let special = options.add_special_tokens.unwrap_or(!form.rendered);
         let most = self.settings.max_tokens;
@@ -182,7 +203,7 @@ impl InputTokenizer {
         self.check(Encoded {
             ids,
             type_ids,
-            truncated,
+            truncated: truncated || cut,
         })
     }
 
@@ -218,19 +239,25 @@ impl InputTokenizer {
                 self.pair(prompt, response)
             }
             (TextInput::Conversation { prompt, response }, Kind::Decoder) => {
-                let turn = |role: &str, content: &String| ChatMessage {
-                    role: role.to_owned(),
-                    content: content.clone(),
-                };
-                self.render(&[turn("user", prompt), turn("assistant", response)])
+                self.render(&Chat::of(prompt, response))
             }
-            (TextInput::Messages(messages), Kind::Encoder) => match messages.as_slice() {
-                [prompt, response] if prompt.role == "user" && response.role == "assistant" => {
-                    self.pair(&prompt.content, &response.content)
+            (TextInput::Messages(chat), Kind::Encoder) => {
+                if let Some(name) = chat.more_than_texts() {
+                    return Err(InputError::NotInTwoTexts(name));
                 }
-                _ => Err(InputError::NoPairOfTurns),
-            },
-            (TextInput::Messages(messages), Kind::Decoder) => self.render(messages),
+                match chat.messages.as_slice() {
+                    [prompt, response]
+                        if prompt.role() == "user" && response.role() == "assistant" =>
+                    {
+                        let content = |turn: &'a ChatMessage| turn.content();
+                        let both = content(prompt).zip(content(response));
+                        let (prompt, response) = both.ok_or(InputError::NoPairOfTurns)?;
+                        self.pair(prompt, response)
+                    }
+                    _ => Err(InputError::NoPairOfTurns),
+                }
+            }
+            (TextInput::Messages(chat), Kind::Decoder) => self.render(chat),
         }
     }
 
@@ -242,13 +269,13 @@ impl InputTokenizer {
         }
     }
 
-    fn render(&self, messages: &[ChatMessage]) -> Result<Form<'static>, InputError> {
-        if messages.is_empty() {
+    fn render(&self, chat: &Chat) -> Result<Form<'static>, InputError> {
+        if chat.messages.is_empty() {
             return Err(InputError::NoMessages);
         }
-        let chat = self.settings.chat.as_ref().ok_or(InputError::NoTemplate)?;
+        let template = self.settings.chat.as_ref().ok_or(InputError::NoTemplate)?;
         Ok(Form {
-            first: chat.render(messages)?.into(),
+            first: template.render(chat)?.into(),
             second: None,
             rendered: true,
         })
@@ -343,7 +370,7 @@ impl InputTokenizer {
 
 /// The library panics where a file contradicts itself: such a file must neither end the program nor
 /// a thread of it.
-fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_panic) => Err("it contradicts itself".to_owned()),

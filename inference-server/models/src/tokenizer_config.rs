@@ -1,24 +1,15 @@
 //! `tokenizer_config.json` and `special_tokens_map.json`, as far as they change what is scored.
 //!
-//! Owns their old and new forms. Must not know of `tokenizer.json`, which alone says what the ids
-//! are.
+//! Owns their old and new forms. Must not know of texts.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::added_tokens::AddedTokens;
 use crate::error::LoadError;
-
-const SPECIAL_TOKENS: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
+use crate::input::Truncation;
 
 /// What is read of `tokenizer_config.json`.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +17,9 @@ pub(crate) struct TokenizerConfig {
     /// transformers writes 1e30 where there is no limit.
     #[serde(default)]
     model_max_length: Option<f64>,
+    /// Its name in old files.
+    #[serde(default)]
+    max_len: Option<f64>,
     #[serde(default)]
     model_input_names: Option<Vec<String>>,
     #[serde(default)]
@@ -70,6 +64,7 @@ impl TokenizerConfig {
             reason = "a float is cast to the nearest representable count, and 1e30 to the largest"
         )]
         self.model_max_length
+            .or(self.max_len)
             .filter(|length| *length >= 1.0)
             .map(|length| length as usize)
     }
@@ -96,35 +91,28 @@ impl TokenizerConfig {
         }
     }
 
-    /// Special tokens by name; `map` is `special_tokens_map.json`, which old models have beside.
-    pub(crate) fn special_tokens(
-        &self,
-        map: Option<&[u8]>,
-    ) -> Result<BTreeMap<String, String>, LoadError> {
-        let map: BTreeMap<String, Value> = match map {
-            None => BTreeMap::new(),
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|error| {
-                LoadError::invalid(format!(
-                    "special_tokens_map.json cannot be read ({error}): copy it again"
-                ))
-            })?,
-        };
-        let token = |name: &str| {
-            let found = [&self.rest, &map]
-                .into_iter()
-                .find_map(|from| content(from.get(name)?));
-            Some((name.to_owned(), found?))
-        };
-        Ok(SPECIAL_TOKENS.into_iter().filter_map(token).collect())
+    /// Tokens that `tokenizer.json` may lack; `map` is `special_tokens_map.json`, which old models
+    /// have beside.
+    pub(crate) fn added_tokens(&self, map: Option<&[u8]>) -> Result<AddedTokens, LoadError> {
+        AddedTokens::read(&self.rest, map)
     }
-}
 
-/// A token is a text, or an object with its text.
-fn content(value: &Value) -> Option<String> {
-    value
-        .as_str()
-        .or_else(|| value.get("content")?.as_str())
-        .map(ToOwned::to_owned)
+    /// Which side of a long text is cut, where the file says it.
+    pub(crate) fn truncation_side(&self) -> Result<Option<Truncation>, LoadError> {
+        match self.rest.get("truncation_side") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(side)) if side == "left" => Ok(Some(Truncation::Left)),
+            Some(Value::String(side)) if side == "right" => Ok(Some(Truncation::Right)),
+            Some(other) => Err(LoadError::invalid(format!(
+                "tokenizer_config.json: truncation_side {other} is neither \"left\" nor \"right\": correct it"
+            ))),
+        }
+    }
+
+    /// Whether a special token within a text is read as the letters that it is written with.
+    pub(crate) fn splits_special_tokens(&self) -> bool {
+        self.rest.get("split_special_tokens") == Some(&Value::Bool(true))
+    }
 }
 
 #[cfg(test)]
@@ -147,18 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_are_texts_or_objects_here_or_in_the_map() {
-        let config = parse(r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":null}"#);
-        let map = br#"{"eos_token":"</s>","bos_token":"no"}"#;
-        let tokens = config.special_tokens(Some(map)).unwrap();
+    fn a_side_is_left_or_right() {
+        let side = |text| parse(text).truncation_side();
+        assert_eq!(side("{}"), Ok(None));
         assert_eq!(
-            tokens.into_iter().collect::<Vec<_>>(),
-            [
-                ("bos_token".to_owned(), "<s>".to_owned()),
-                ("eos_token".to_owned(), "</s>".to_owned())
-            ]
+            side(r#"{"truncation_side":"left"}"#),
+            Ok(Some(Truncation::Left))
         );
-        assert!(config.special_tokens(Some(b"[]")).is_err());
+        assert_eq!(
+            side(r#"{"truncation_side":"right"}"#),
+            Ok(Some(Truncation::Right))
+        );
+        assert!(side(r#"{"truncation_side":"middle"}"#).is_err());
     }
 
     #[test]

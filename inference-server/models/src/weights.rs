@@ -4,7 +4,8 @@
 //! Invariants: a tensor is built from bytes that were hashed; all numbers are finite; whoever asks
 //! for a tensor says its shape, and gets that or an error that names it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
@@ -18,6 +19,8 @@ pub struct Weights {
     tensors: HashMap<String, Tensor>,
     parameters: u64,
     dtype: Dtype,
+    /// Names of those that were asked for.
+    read: Mutex<BTreeSet<String>>,
 }
 
 impl Weights {
@@ -74,6 +77,15 @@ impl Weights {
     /// Whether a tensor of that name is there.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Names of the tensors that nobody asked for, sorted.
+    pub fn unread(&self) -> Vec<&str> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.tensors.keys().map(String::as_str);
+        let mut unread: Vec<_> = names.filter(|name| !read.contains(*name)).collect();
+        unread.sort_unstable();
+        unread
     }
 
     /// The number of rows of a matrix, where it is there.
@@ -133,6 +145,8 @@ impl Weights {
             LoadError::invalid(format!("the weights lack {name}: the checkpoint is not complete, or config.json belongs to another model"))
         })?;
         if tensor.dims() == shape {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.insert(name.to_owned());
             Ok(tensor)
         } else {
             Err(LoadError::invalid(format!(

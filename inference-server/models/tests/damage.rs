@@ -9,7 +9,7 @@ use std::path::Path;
 use common::texts::Lcg;
 use common::{here, references};
 use inference_models::chat::{ChatTemplate, Origin};
-use inference_models::{ChatMessage, LoadOptions, load};
+use inference_models::{Chat, LoadOptions, load};
 use tempfile::TempDir;
 
 /// What a careless hand, a torn copy or a curious mind does to a text.
@@ -110,10 +110,7 @@ fn of_headers_of_weights() {
 #[test]
 fn of_chat_templates() {
     let lines = fs::read_to_string(here("tests/fixtures/templates.jsonl")).unwrap();
-    let messages = ["user", "assistant"].map(|role| ChatMessage {
-        role: role.to_owned(),
-        content: "hello".to_owned(),
-    });
+    let chat = Chat::of("hello", "hello");
     let mut random = Lcg(3);
     for line in lines.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -124,7 +121,7 @@ fn of_chat_templates() {
             let file = Origin::Model("chat_template.jinja");
             let date = "2026-02-03".parse().unwrap();
             if let Ok(template) = ChatTemplate::parse(&source, file, &[].into(), date) {
-                drop(template.render(&messages));
+                drop(template.render(&chat));
             }
         }
     }

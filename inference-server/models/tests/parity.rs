@@ -116,7 +116,7 @@ fn every_architecture_that_is_said_to_be_served_has_a_reference() {
 }
 
 /// The largest difference of a model whose config has one field changed.
-fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
+fn changed(name: &str, field: &str, value: serde_json::Value) -> tempfile::TempDir {
     let source = here("tests/fixtures/parity-extra").join(name);
     let folder = tempfile::TempDir::new().unwrap();
     for entry in std::fs::read_dir(&source).unwrap() {
@@ -128,7 +128,37 @@ fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
         serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     config[field] = value;
     std::fs::write(path, config.to_string()).unwrap();
+    folder
+}
+
+fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
+    let source = here("tests/fixtures/parity-extra").join(name);
+    let folder = changed(name, field, value);
     largest_difference(&open(folder.path(), limit(&source), 1), &expected(&source))
+}
+
+#[test]
+fn a_config_that_leaves_tensors_unread_is_refused_with_their_names() {
+    for (name, field, value, tensor) in [
+        (
+            "deberta-unshared",
+            "pos_att_type",
+            serde_json::json!("c2p"),
+            "pos_query_proj",
+        ),
+        (
+            "mistral-window",
+            "num_hidden_layers",
+            serde_json::json!(1),
+            "layers.1.",
+        ),
+    ] {
+        let folder = changed(name, field, value);
+        let error =
+            inference_models::load(folder.path(), &inference_models::LoadOptions::default());
+        let message = error.unwrap_err().message;
+        assert!(message.contains(tensor), "{message}");
+    }
 }
 
 #[test]
@@ -150,7 +180,6 @@ fn the_references_notice_what_they_are_there_for() {
         ("gpt-neox-sequential", "use_parallel_residual", json!(true)),
         ("gpt-neox-sequential", "rotary_emb_base", json!(10_000)),
         ("gpt-neox-sequential", "hidden_act", json!("gelu")),
-        ("deberta-unshared", "pos_att_type", json!("c2p")),
     ] {
         let difference = difference_with(name, field, value.clone());
         assert!(

@@ -37,6 +37,8 @@ pub enum Activation {
     Sigmoid,
     /// All of them together, so that they sum to 1.
     Softmax,
+    /// Each by itself: its hyperbolic tangent.
+    Tanh,
 }
 
 impl Activation {
@@ -55,6 +57,7 @@ impl Activation {
             Self::Identity => logits.to_vec(),
             Self::Sigmoid => logits.iter().copied().map(sigmoid).collect(),
             Self::Softmax => softmax(logits),
+            Self::Tanh => logits.iter().copied().map(f32::tanh).collect(),
         }
     }
 }
@@ -87,5 +90,7 @@ mod tests {
         assert_eq!(Activation::of_labels(1).apply(&[0.0]), [0.5]);
         assert_eq!(Activation::of_labels(2).apply(&[0.0, 0.0]), [0.5, 0.5]);
         assert_eq!(Activation::Identity.apply(&[3.0]), [3.0]);
+        assert_eq!(Activation::Sigmoid.apply(&[0.0, 0.0]), [0.5, 0.5]);
+        assert_eq!(Activation::Tanh.apply(&[0.0, 20.0]), [0.0, 1.0]);
     }
 }

@@ -104,6 +104,8 @@ pub enum ScoreError {
         index: usize,
         /// What to do.
         message: String,
+        /// Whether it has more tokens than are allowed.
+        too_long: bool,
     },
     /// There is no room.
     #[error("the server has no room for the request: try again")]
@@ -127,9 +129,14 @@ impl ScoreError {
     #[must_use]
     pub fn moved(self, place: impl FnOnce(usize) -> usize) -> Self {
         match self {
-            Self::Input { index, message } => Self::Input {
+            Self::Input {
+                index,
+                message,
+                too_long,
+            } => Self::Input {
                 index: place(index),
                 message,
+                too_long,
             },
             Self::Engine { index } => Self::Engine {
                 index: index.map(place),

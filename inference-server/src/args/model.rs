@@ -31,6 +31,10 @@ pub(crate) struct ModelOptions {
     /// response.
     #[arg(long, env = "REWARD_PROMPT_TEMPLATE", value_name = "TEMPLATE")]
     pub(crate) prompt_template: Option<String>,
+    /// Leaves out the token that begins a text where a plain text has it at its beginning already,
+    /// as texts do that a chat template rendered elsewhere.
+    #[arg(long, env = "REWARD_SINGLE_BOS")]
+    pub(crate) single_bos: bool,
     /// The date that chat templates see, such as 2026-01-31 [default: the day of the start].
     #[arg(long, env = "REWARD_SPECIAL_DATE", value_name = "DATE")]
     pub(crate) special_date: Option<String>,
@@ -57,6 +61,7 @@ impl ModelOptions {
             }),
             prompt_template: self.prompt_template.clone(),
             special_date: self.special_date.clone(),
+            single_bos: self.single_bos,
             dtype: match self.dtype {
                 Dtype::Auto => ModelDtype::Auto,
                 Dtype::F32 => ModelDtype::F32,

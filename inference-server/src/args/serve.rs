@@ -56,7 +56,8 @@ pub(crate) struct Serve {
     /// Pairs of one evaluation.
     #[arg(long, env = "REWARD_MAX_PAIRS", default_value_t = 10_000)]
     pub(crate) max_pairs: usize,
-    /// Unicode scalars of one text.
+    /// Unicode scalars of one text. A text that the request itself cuts, as with
+    /// `truncate_prompt_tokens`, may have more: `--max-body-bytes` bounds it.
     #[arg(long, env = "REWARD_MAX_CHARACTERS", default_value_t = 10_000)]
     pub(crate) max_characters: usize,
     /// Bytes of one body, decompressed.

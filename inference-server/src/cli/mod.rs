@@ -3,6 +3,7 @@
 pub(crate) mod evaluate;
 pub(crate) mod fetch;
 pub(crate) mod health;
+mod lines;
 pub(crate) mod model;
 mod progress;
 pub(crate) mod score;

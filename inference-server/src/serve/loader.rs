@@ -12,9 +12,9 @@ use futures::future::BoxFuture;
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Problem};
 use inference_engine::cache::{Scope, Store};
-use inference_engine::{Capacity, LocalScorer, Tokeniser};
+use inference_engine::{Capacity, LocalScorer, Tokeniser, Unreadable, description};
 use inference_models::{Digest, LoadOptions, Model, ShownToken};
-use inference_scoring::{Activation, Backbone, Calibration, Description, Inputs, ScoreError};
+use inference_scoring::{Calibration, Inputs, ScoreError};
 use tokio::runtime::Handle;
 
 use crate::args::Serve;
@@ -60,17 +60,7 @@ impl Common {
     ) -> anyhow::Result<Served<LocalScorer>> {
         let facts = &model.facts;
         require_label(facts, self.label)?;
-        let about = Arc::new(Description {
-            version: version.unwrap_or_else(|| facts.digest.short().to_owned()),
-            digest: facts.digest.to_string(),
-            backbone: match facts.kind {
-                inference_models::Kind::Encoder => Backbone::Encoder,
-                inference_models::Kind::Decoder => Backbone::Decoder,
-            },
-            activation: Activation::of_labels(facts.labels.len()),
-            labels: facts.labels.clone(),
-            calibration,
-        });
+        let about = Arc::new(description(facts, version, calibration));
         let info = ModelInfo {
             about: about.clone(),
             architecture: facts.architecture.clone(),
@@ -112,9 +102,12 @@ impl Tokens for ModelTokens {
     }
 }
 
-fn show(model: &Model, input: &Input, special: bool) -> Result<Vec<Token>, String> {
+fn show(model: &Model, input: &Input, special: bool) -> Result<Vec<Token>, Unreadable> {
     let Input::Text(text) = input else {
-        return Err("send one text".to_owned());
+        return Err(Unreadable {
+            message: "send one text".to_owned(),
+            too_long: false,
+        });
     };
     let tokens = model.tokenizer.show(text, special);
     let token = |shown: ShownToken| Token {
@@ -124,8 +117,7 @@ fn show(model: &Model, input: &Input, special: bool) -> Result<Vec<Token>, Strin
         start: shown.place.map(|place| place.0),
         stop: shown.place.map(|place| place.1),
     };
-    let tokens = tokens.map_err(|error| error.to_string())?;
-    Ok(tokens.into_iter().map(token).collect())
+    Ok(tokens?.into_iter().map(token).collect())
 }
 
 /// Loads models from the folders of one folder.

@@ -177,7 +177,12 @@ impl Architecture for Deberta {
     fn inputs(&self) -> Inputs {
         Inputs {
             kind: Kind::Encoder,
-            max_positions: self.config.max_position_embeddings,
+            // Distances beyond the table count as its farthest; only absolute positions have an end.
+            max_positions: if self.config.position_biased_input {
+                self.config.max_position_embeddings
+            } else {
+                usize::MAX
+            },
             vocabulary: self.config.vocab_size,
             segments: self.config.type_vocab_size,
         }

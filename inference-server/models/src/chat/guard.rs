@@ -9,15 +9,18 @@ use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::{methods, python};
+
 /// How deep values within values are followed.
 const DEPTH: usize = 64;
 
 /// Writes the value of `{{ }}`.
 pub(super) fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    if holds_values(value) {
-        pay(state, value)?;
+    if value.as_str().is_some() || value.is_undefined() {
+        return escape_formatter(out, state, value);
     }
-    escape_formatter(out, state, value)
+    out.write_str(&python::text(state, value)?)
+        .map_err(|_| Error::new(ErrorKind::WriteFailure, "the text cannot be written"))
 }
 
 /// Calls a method that Python has and Jinja has not.
@@ -40,6 +43,11 @@ pub(super) fn method(
                 pay(state, arg)?;
             }
         }
+    }
+    if let Some(text) = value.as_str()
+        && let Some(answer) = methods::call(state, text, method, args)
+    {
+        return answer;
     }
     unknown_method_callback(state, value, method, args)
 }

@@ -12,17 +12,12 @@ fn template(source: &str, origin: Origin) -> ChatTemplate {
     ChatTemplate::parse(source, origin, &special, day()).unwrap()
 }
 
-fn said(turns: &[(&str, &str)]) -> Vec<ChatMessage> {
-    turns
-        .iter()
-        .map(|(role, content)| ChatMessage {
-            role: (*role).to_owned(),
-            content: (*content).to_owned(),
-        })
-        .collect()
+fn said(turns: &[(&str, &str)]) -> Chat {
+    let turn = |(role, content): &(&str, &str)| ChatMessage::new(role, content);
+    Chat::from(turns.iter().map(turn).collect::<Vec<_>>())
 }
 
-fn hello() -> Vec<ChatMessage> {
+fn hello() -> Chat {
     said(&[("user", "hi"), ("assistant", "hello")])
 }
 

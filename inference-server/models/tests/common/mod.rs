@@ -12,7 +12,7 @@ pub mod texts;
 use std::path::{Path, PathBuf};
 
 use inference_models::{
-    ChatMessage, Dtype, EncodeOptions, Encoded, LoadOptions, Model, Packed, TextInput, load,
+    Chat, ChatMessage, Dtype, EncodeOptions, Encoded, LoadOptions, Model, Packed, TextInput, load,
 };
 use serde::Deserialize;
 
@@ -76,15 +76,10 @@ pub fn expected(folder: &Path) -> Vec<Expected> {
 
 pub fn input(line: &Expected) -> TextInput {
     match (&line.messages, &line.text_pair) {
-        (Some(messages), _) => TextInput::Messages(
-            messages
-                .iter()
-                .map(|message| ChatMessage {
-                    role: message.role.clone(),
-                    content: message.content.clone(),
-                })
-                .collect(),
-        ),
+        (Some(messages), _) => {
+            let turn = |message: &Message| ChatMessage::new(&message.role, &message.content);
+            TextInput::Messages(Chat::from(messages.iter().map(turn).collect::<Vec<_>>()))
+        }
         (None, Some(pair)) => TextInput::Pair(line.text.clone(), pair.clone()),
         (None, None) => TextInput::Text(line.text.clone()),
     }

@@ -22,6 +22,7 @@ use serde::Serialize;
 use self::comparison::Comparison;
 use self::source::Source;
 use crate::args::Evaluate;
+use crate::cli::lines;
 use crate::judgement;
 
 /// What is printed as JSON.
@@ -101,7 +102,7 @@ fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
         if line.trim().is_empty() {
             continue;
         }
-        let pair: Pair = serde_json::from_str(&line).with_context(|| {
+        let pair: Pair = lines::of_members(line.as_bytes(), &Pair::MEMBERS).with_context(|| {
             format!(
                 "{name}, line {}: write {{\"prompt\"?, \"chosen\", \"rejected\", \"category\"?}}",
                 i + 1

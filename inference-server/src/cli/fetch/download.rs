@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use indicatif::ProgressBar;
+use inference_models::files::refuse_pointer;
 use sha2::{Digest as _, Sha256};
 
 use super::remote::{Remote, RemoteFile};
 
 /// How often a download that breaks is continued without a byte of progress.
 const TRIES: u32 = 5;
+/// Enough to tell a pointer of Git LFS.
+const POINTER_BYTES: u64 = 256;
 
 /// Completes a file under `NAME.part`, unless it is there under its name; answers its SHA-256.
 pub(super) async fn complete(
@@ -81,6 +84,16 @@ async fn append(
         progress.inc(chunk.len() as u64);
     }
     Ok(())
+}
+
+/// Refuses a complete file that is no more than where Git LFS keeps its content.
+pub(super) fn require_content(folder: &Path, name: &str) -> anyhow::Result<()> {
+    let (path, part) = (folder.join(name), part(folder, name));
+    let path = if path.is_file() { path } else { part };
+    let mut first = Vec::new();
+    let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
+    file.take(POINTER_BYTES).read_to_end(&mut first)?;
+    refuse_pointer(name, &first).map_err(Into::into)
 }
 
 /// Gives a complete file its name.

@@ -83,6 +83,12 @@ async fn fetch(args: &Fetch) -> anyhow::Result<()> {
         hashes.add_hash(&file.name, hash);
     }
     progress.finish_and_clear();
+    for file in &files {
+        if let Err(error) = download::require_content(folder, &file.name) {
+            download::forget(folder, &file.name)?;
+            return Err(error);
+        }
+    }
     let found = hashes.digest();
     if let Some(wanted) = args.digest.as_ref().filter(|wanted| **wanted != found) {
         for file in &files {

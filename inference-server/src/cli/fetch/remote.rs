@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use inference_models::digest;
+use inference_models::files::{ADAPTER_FILES, refuse_adapters, refuse_pointer};
 use object_store::path::Path as StorePath;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use reqwest::StatusCode;
@@ -182,6 +183,8 @@ async fn list(store: &dyn ObjectStore, prefix: &StorePath) -> anyhow::Result<Vec
         .list_with_delimiter(Some(prefix))
         .await
         .context("the object store cannot be listed")?;
+    let names = found.objects.iter();
+    refuse_adapters(names.filter_map(|object| object.location.filename()))?;
     let file = |object: object_store::ObjectMeta| {
         let name = object.location.filename()?.to_owned();
         digest::counts(&name).then_some(RemoteFile {
@@ -215,9 +218,15 @@ impl Http {
     }
 
     async fn list(&self) -> anyhow::Result<Vec<RemoteFile>> {
-        let names = match &self.listing {
-            Some(url) => self.hub_names(url).await?,
-            None => self.known_names().await?,
+        let names = if let Some(url) = &self.listing {
+            self.hub_names(url).await?
+        } else {
+            for name in ADAPTER_FILES {
+                if self.look(name).await?.is_some() {
+                    refuse_adapters(std::iter::once(name))?;
+                }
+            }
+            self.known_names().await?
         };
         let mut files = Vec::new();
         for name in names {
@@ -239,6 +248,7 @@ impl Http {
         let bytes = answer.bytes().await.with_context(|| url.to_owned())?;
         let model: HubModel = serde_json::from_slice(&bytes)
             .with_context(|| format!("{url} does not answer as a hub does"))?;
+        refuse_adapters(model.siblings.iter().map(|file| file.rfilename.as_str()))?;
         let names = model.siblings.into_iter().map(|file| file.rfilename);
         Ok(names.filter(|name| digest::counts(name)).collect())
     }
@@ -257,6 +267,7 @@ impl Http {
             return Ok(names);
         }
         let bytes = answer.error_for_status()?.bytes().await?;
+        refuse_pointer(INDEX, &bytes)?;
         let shards: ShardIndex = serde_json::from_slice(&bytes)
             .with_context(|| format!("{index} is no index of shards"))?;
         let mut shards: Vec<String> = shards.weight_map.into_values().collect();

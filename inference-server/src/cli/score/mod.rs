@@ -19,7 +19,7 @@ use inference_models::{EncodeOptions, Model, Packed};
 use serde_json::{Value, json};
 
 use self::fields::Fields;
-use super::{model, progress};
+use super::{lines, model, progress};
 use crate::args::Score;
 
 /// Lines that are scored together.
@@ -101,6 +101,7 @@ fn settings(args: &Score, model: &Model) -> Value {
         "max_tokens": model.tokenizer.max_tokens(),
         "truncation": format!("{:?}", args.model.how.load().truncation),
         "prompt_template": args.model.how.prompt_template,
+        "single_bos": args.model.how.single_bos,
         "special_date": model.facts.special_date,
         "label": args.label,
         "score_field": args.field,
@@ -148,6 +149,11 @@ fn score(
     Ok(bad)
 }
 
+/// What the line asks for; it may hold members that are none of a request's.
+fn request(line: &[u8]) -> Result<PredictRequest, String> {
+    lines::of_members(line, &PredictRequest::MEMBERS).map_err(|error| error.to_string())
+}
+
 /// The line's fields, and its tokens or why it has none.
 fn read(model: &Model, line: &[u8]) -> (Fields, Result<inference_models::Encoded, String>) {
     let fields: Fields = match serde_json::from_slice(line) {
@@ -159,8 +165,7 @@ fn read(model: &Model, line: &[u8]) -> (Fields, Result<inference_models::Encoded
             );
         }
     };
-    let encoded = serde_json::from_slice::<PredictRequest>(line)
-        .map_err(|error| error.to_string())
+    let encoded = request(line)
         .and_then(|request| {
             request
                 .into_input(&Limits::UNLIMITED)

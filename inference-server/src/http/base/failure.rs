@@ -136,7 +136,16 @@ impl Unscored {
         };
         let detail = error.to_string();
         match error {
-            ScoreError::Input { index, .. } => Problem::unprocessable(detail).at(*index),
+            ScoreError::Input {
+                index, too_long, ..
+            } => {
+                let problem = Problem::unprocessable(detail).at(*index);
+                if *too_long {
+                    problem.of_length()
+                } else {
+                    problem
+                }
+            }
             ScoreError::Overloaded => Problem::too_many_requests(detail).retry_after(1),
             ScoreError::Late => Problem::timeout(detail).retry_after(1),
             ScoreError::NotReady => Problem::unavailable(detail).retry_after(1),

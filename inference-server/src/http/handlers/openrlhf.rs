@@ -15,12 +15,15 @@ pub(crate) async fn get_reward<S: Scorer>(
     let settings = &call.app.settings;
     let request: RewardRequest = payload.parse()?;
     let inputs = request.into_inputs(&settings.limits)?;
+    let decoder = match call.served.model.about.backbone {
+        Backbone::Encoder => false,
+        Backbone::Decoder => true,
+    };
     let options = InputOptions {
-        // What is sent to a decoder was rendered by a chat template, special tokens included.
-        add_special_tokens: Some(match call.served.model.about.backbone {
-            Backbone::Encoder => true,
-            Backbone::Decoder => false,
-        }),
+        // What is sent to a decoder was rendered by a chat template, special tokens included; a
+        // policy ends its texts with one end, with none where it was cut, or with padding.
+        add_special_tokens: Some(!decoder),
+        clean_ends: decoder,
         ..InputOptions::default()
     };
     let deadline = Deadline::OnceAdmitted(settings.timeout);

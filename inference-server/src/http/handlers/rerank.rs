@@ -24,7 +24,8 @@ pub(crate) async fn documents<S: Scorer>(
     payload: Payload,
 ) -> Result<Response, Failure> {
     let request: RerankRequest = payload.parse()?;
-    let (inputs, options) = request.inputs(&call.app.settings.limits)?;
+    let (inputs, options) =
+        request.inputs(&call.app.settings.limits, call.served.model.max_tokens)?;
     let raw = request.options.raw();
     let scores = call.score(inputs, options).await?;
     let shown = call.shown(&scores);
@@ -44,13 +45,18 @@ pub(crate) async fn documents<S: Scorer>(
             relevance_score: *values.get(index)?,
         })
     };
+    let each = scores.scores.iter().enumerate();
+    let cut: Vec<usize> = each
+        .filter(|(_, score)| score.truncated)
+        .map(|(index, _)| index)
+        .collect();
     let best = ranking(&values).into_iter().take(request.wanted());
     let answer = RerankResponse {
         id: format!("rerank-{}", call.id),
         model: shown.version(),
         usage: vllm::usage(&scores.scores),
         results: best.filter_map(ranked).collect(),
-        meta: Meta::default(),
+        meta: Meta::of(&cut),
     };
     Ok(shown.answer(answer))
 }

@@ -3,11 +3,11 @@
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use inference_api::Texts;
 use inference_api::sglang::{
     self, ClassifyRequest, ClassifyResponse, Embedding, EmbeddingItem, EmbeddingsRequest,
     EmbeddingsResponse, Encoding, MetaInfo, Numbers,
 };
-use inference_api::{InputOptions, Texts};
 use inference_scoring::{Score, Scorer};
 
 use super::vllm;
@@ -27,9 +27,10 @@ pub(crate) async fn classify<S: Scorer>(
             prompt_tokens: score.tokens,
         },
     };
+    let options = sglang::options(&request.rest)?;
     let one = matches!(request.text, Texts::One(_));
     let inputs = sglang::inputs(request.text, "text", limits)?;
-    let scores = call.score(inputs, InputOptions::default()).await;
+    let scores = call.score(inputs, options).await;
     let scores = scores.map_err(|failure| {
         if one {
             failure.without_index()
@@ -54,8 +55,9 @@ pub(crate) async fn embeddings<S: Scorer>(
     payload: Payload,
 ) -> Result<Response, Failure> {
     let request: EmbeddingsRequest = payload.parse()?;
+    let options = sglang::options(&request.rest)?;
     let inputs = sglang::inputs(request.input, "input", &call.app.settings.limits)?;
-    let scores = call.score(inputs, InputOptions::default()).await?;
+    let scores = call.score(inputs, options).await?;
     let shown = call.shown(&scores);
     let usage = vllm::usage(&scores.scores);
     let item = |(index, score): (usize, Score)| EmbeddingItem {

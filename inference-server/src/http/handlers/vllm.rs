@@ -19,7 +19,8 @@ pub(crate) async fn classify<S: Scorer>(
         return sglang::classify(&call, &payload).await;
     }
     let request: ClassifyRequest = payload.parse()?;
-    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let most = call.served.model.max_tokens;
+    let (raw, options) = (request.options.raw(), request.options.input_options(most)?);
     let inputs = request.into_inputs(&call.app.settings.limits)?;
     let scores = call.score(inputs, options).await?;
     let shown = call.shown(&scores);
@@ -47,7 +48,8 @@ pub(crate) async fn classify<S: Scorer>(
 
 pub(crate) async fn score<S: Scorer>(call: Call<S>, payload: Payload) -> Result<Response, Failure> {
     let request: ScoreRequest = payload.parse()?;
-    let (raw, options) = (request.options.raw(), request.options.input_options()?);
+    let most = call.served.model.max_tokens;
+    let (raw, options) = (request.options.raw(), request.options.input_options(most)?);
     let inputs = request.into_inputs(&call.app.settings.limits)?;
     let scores = call.score(inputs, options).await?;
     let shown = call.shown(&scores);

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{BufMut, BytesMut};
 use http_body_util::BodyExt;
 use inference_api::Problem;
+use inference_api::options::with_nearest;
 use inference_scoring::{ScoreError, Scorer};
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
@@ -72,7 +73,10 @@ impl Payload {
     /// 400 or 422.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         serde_json::from_slice(&self.bytes).map_err(|error| match error.classify() {
-            Category::Data => Problem::unprocessable(format!("the body does not fit: {error}")),
+            Category::Data => Problem::unprocessable(format!(
+                "the body does not fit: {}",
+                with_nearest(error.to_string())
+            )),
             Category::Syntax | Category::Eof | Category::Io => {
                 Problem::bad_request(format!("the body is not JSON: {error}"))
             }

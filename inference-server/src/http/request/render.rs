@@ -2,7 +2,7 @@
 //! for.
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use inference_api::Problem;
@@ -26,7 +26,12 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
         instance: id,
         ..problem
     };
-    let body = dialect.unwrap_or(own).render(&problem).to_string();
+    let dialect = dialect.unwrap_or(own);
+    let problem = dialect.own(problem);
+    if let Ok(status) = StatusCode::from_u16(problem.status) {
+        *response.status_mut() = status;
+    }
+    let body = dialect.render(&problem).to_string();
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/problem+json");
     headers.insert(header::CONTENT_TYPE, kind);

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod cache;
+mod cases;
 mod credentials;
 mod dialects;
 mod document;
@@ -82,7 +83,7 @@ impl Fake {
             Input::Text(text)
             | Input::Pair(_, text)
             | Input::Conversation { response: text, .. } => text.as_str(),
-            Input::Messages(messages) => messages.last()?.content.as_str(),
+            Input::Messages(chat) => chat.messages.last()?.content()?,
         };
         text.split(' ').map(|word| word.parse().ok()).collect()
     }
@@ -98,6 +99,7 @@ impl Scorer for Fake {
             let logits = Self::logits(input).ok_or_else(|| ScoreError::Input {
                 index,
                 message: "no number".to_owned(),
+                too_long: false,
             })?;
             Ok(Score {
                 logits,
@@ -141,7 +143,11 @@ impl Tokens for Words {
         let of = |(index, input): (usize, &Input)| {
             let Input::Text(text) = input else {
                 let message = "no text".to_owned();
-                return Err(ScoreError::Input { index, message });
+                return Err(ScoreError::Input {
+                    index,
+                    message,
+                    too_long: false,
+                });
             };
             Ok((0..).zip(text.split_whitespace()).map(token).collect())
         };

@@ -195,6 +195,7 @@ async fn a_bad_item_is_named_by_its_index_in_a_batch_only() {
     let error = ScoreError::Input {
         index: 2,
         message: "no".to_owned(),
+        too_long: false,
     };
     let router = app(Failing(error), None).0;
     let (_, problem) = ask(
