@@ -198,6 +198,15 @@ fn new_record(
         &observed.settings,
     )
     .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))?;
+    // A record that somebody has deleted is made of what runs.
+    let template = match observed
+        .children
+        .deployment(hash)
+        .and_then(|object| object.spec.clone())
+    {
+        Some(spec) => spec.template,
+        None => template,
+    };
     let newest = reading.records.iter().map(|record| record.number).max();
     let record = Record {
         hash: hash.clone(),

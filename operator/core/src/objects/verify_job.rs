@@ -1,6 +1,7 @@
 //! The Job that reads a model once, without a GPU, before anything is made for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crds::v1alpha1::reward_model::server::Resources;
 use crds::{RewardModel, labels};
@@ -20,11 +21,13 @@ use crate::spec::Mount;
 const CONTAINER: &str = "verify";
 
 /// The Job that does `verification` of the model at `mount`. Its name is made of all that it does:
-/// a mended image, resource or placement is another Job, and so is another attempt.
+/// a mended image, resource or placement is another Job, and so is another attempt. It is ended
+/// `ends_after` its start where others need what it holds.
 pub fn build(
     model: &RewardModel,
     mount: &Mount,
     verification: &Verification,
+    ends_after: Option<Duration>,
     settings: &Settings,
 ) -> Job {
     let marks = BTreeMap::from([(labels::VERIFIED.to_owned(), verification.to_string())]);
@@ -44,6 +47,8 @@ pub fn build(
         metadata,
         spec: Some(JobSpec {
             backoff_limit: Some(3),
+            active_deadline_seconds: ends_after
+                .map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX)),
             pod_failure_policy: Some(failure_policy()),
             template,
             ..JobSpec::default()

@@ -154,11 +154,12 @@ fn pods_on_their_way_out_still_hold_their_gpu() {
             .children
             .pods
             .iter()
+            .filter(|pod| pod.labels().contains_key(crds::labels::REVISION))
             .any(|pod| pod.metadata.deletion_timestamp.is_some());
-        assert!(
-            !leaving || world.observed.children.deployments.len() == 1,
-            "started beside them"
-        );
+        // While both are there; afterwards the old one's Deployment is gone, and its pods go.
+        let both = world.observed.children.deployments.len() == 2;
+        let asked = world.sizes().iter().sum::<i32>();
+        assert!(!leaving || !both || asked == 0, "started beside them");
         world.follow();
         world.second += 1;
     }
@@ -477,6 +478,63 @@ fn records_of_the_first_version_are_read_once_more_and_move_no_pod() {
             .unwrap()
             .ends_with(".0")
     );
+}
+
+#[test]
+fn a_new_model_gets_the_claim_for_one_pod_from_a_revision_that_loads() {
+    let mut world = World::new(json!({
+        "model": {"source": {"pvc": {"claimName": "models", "path": "v1"}}},
+        "replicas": 1,
+        "rollout": {"strategy": "Recreate"},
+    }));
+    world.claim = Claim::Present {
+        lost: false,
+        one_pod_only: true,
+    };
+    world.settle();
+    world.pods = Pods::Starting;
+    world.path("v2");
+    for _ in 0..12 {
+        world.round();
+    }
+    let sound = world.answers["/models/v1"].clone();
+    world.answers.insert("/models/v3".to_owned(), sound);
+    world.path("v3");
+    world.pods = Pods::Ready;
+    world.settle();
+    is(&world, "Ready", "True", "RolloutComplete");
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+// --- what cannot be built -------------------------------------------------------------------------
+
+#[test]
+fn recreate_stops_nobody_for_pods_that_cannot_be_built() {
+    let mut world = settled();
+    world.rollout(json!({"strategy": "Recreate"}));
+    world.settle();
+    world.respec(|model| {
+        let server = json!({"env": [{"name": 5}]});
+        model.spec.server = Some(serde_json::from_value(server).unwrap());
+    });
+    for _ in 0..10 {
+        world.round();
+        assert_eq!(world.reachable(), 2);
+    }
+    is(&world, "Stalled", "True", "InvalidSpec");
+    is(&world, "Available", "True", "MinimumReplicas");
+}
+
+#[test]
+fn a_verify_pod_that_says_nothing_is_told_and_not_made_for_ever() {
+    let mut world = world();
+    world
+        .answers
+        .insert("/models/v1".to_owned(), (0, "hello".to_owned()));
+    world.settle();
+    is(&world, "Stalled", "True", "LoadFailed");
+    assert!(world.message().contains("without a report"));
+    assert_eq!(world.observed.children.jobs.len(), 1);
 }
 
 // --- what status says -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ use crate::Failure;
 /// How a revision is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It has no Deployment yet.
+    /// It has no Deployment yet, or one that is to have no pods yet.
     Absent,
     /// Its pods start.
     Starting {
@@ -48,7 +48,9 @@ pub fn of<'a>(
     all: impl Iterator<Item = &'a Arc<Pod>>,
     wanted: i32,
 ) -> Health {
-    let Some(deployment) = deployment else {
+    // One that is to have no pods yet is as good as none.
+    let Some(deployment) = deployment.filter(|object| wanted == 0 || size(object) != Some(0))
+    else {
         return Health::Absent;
     };
     if is_complete(deployment, wanted) {

@@ -61,11 +61,13 @@ impl<'a> Reading<'a> {
         let state = stored::load(model.status.as_ref(), &records);
         let wanted = verification(observed, state.as_ref().ok());
         let source = spec::check(&model.spec, observed.claim);
+        let scale = Scale::of(&model.spec, last_replicas(observed, &before));
+        // A Job that holds what others need ends by itself.
+        let ends = one_pod_only(observed).then_some(scale.progress_deadline);
         let job = source
             .as_ref()
             .ok()
-            .map(|mount| verify_job::build(model, mount, &wanted, &observed.settings));
-        let scale = Scale::of(&model.spec, last_replicas(observed, &before));
+            .map(|mount| verify_job::build(model, mount, &wanted, ends, &observed.settings));
         let inquiry = Inquiry {
             wanted: &wanted,
             pinned: model.spec.model.digest.as_ref(),
@@ -138,13 +140,7 @@ impl<'a> Reading<'a> {
 
     /// Whether no two pods may use the claim at once.
     pub(crate) fn one_pod_only(&self) -> bool {
-        matches!(
-            self.observed.claim,
-            Claim::Present {
-                one_pod_only: true,
-                ..
-            }
-        )
+        one_pod_only(self.observed)
     }
 
     pub(crate) fn health(&self, hash: Option<&RevisionHash>) -> Health {
@@ -159,6 +155,12 @@ impl<'a> Reading<'a> {
         )
     }
 
+    /// Whether a pod of a revision is ready.
+    pub(crate) fn has_ready_pods(&self, hash: &RevisionHash) -> bool {
+        let mut pods = self.observed.children.pods_of(hash);
+        pods.any(|pod| pods::is_active(pod) && pods::is_ready(pod))
+    }
+
     /// Whether pods of a revision still hold what they asked for. Those that are over hold nothing;
     /// those on their way out do.
     pub(crate) fn has_pods(&self, hash: &RevisionHash) -> bool {
@@ -169,6 +171,16 @@ impl<'a> Reading<'a> {
                 made.unwrap_or(0) > 0 || health::size(object) != Some(0)
             })
     }
+}
+
+fn one_pod_only(observed: &Observed) -> bool {
+    matches!(
+        observed.claim,
+        Claim::Present {
+            one_pod_only: true,
+            ..
+        }
+    )
 }
 
 /// The reading that counts: the first, or the one that a `retry` of this source has asked for.

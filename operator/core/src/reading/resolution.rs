@@ -107,6 +107,12 @@ impl Inquiry<'_> {
         if is_spent(job, &children.pods) {
             return waiting("the answer of the verify Job is lost; it runs again");
         }
+        if condition(job, "Complete").is_some() && pods.iter().all(|pod| pods::is_over(pod)) {
+            return Resolution::Failed(Failure::new(
+                StalledReason::LoadFailed,
+                "the verify pod ended well, but without a report: is server.image an inference-server?",
+            ));
+        }
         self.running(job, &pods, now)
     }
 
@@ -203,9 +209,9 @@ pub fn verification(job: &Job) -> Option<Verification> {
     annotation(&job.metadata, crds::labels::VERIFIED).and_then(Verification::parse)
 }
 
-/// Whether a Job has ended well, and its pod, with the answer, is gone.
+/// Whether a Job has ended well, and its pods, with the answer, are gone.
 pub fn is_spent(job: &Job, pods: &[Arc<Pod>]) -> bool {
-    condition(job, "Complete").is_some() && pods_of(job, pods).find_map(sound).is_none()
+    condition(job, "Complete").is_some() && pods_of(job, pods).next().is_none()
 }
 
 /// The pods of this very Job: those of an earlier one of its name may still be there.

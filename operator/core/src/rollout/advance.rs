@@ -25,6 +25,8 @@ pub struct Signals {
     pub canary: Health,
     /// How the previous revision is doing, if there is one.
     pub previous: Health,
+    /// There is a stable revision, it should serve, and not one of its pods is ready.
+    pub stable_is_down: bool,
     /// Clients are sent to enough pods of the stable revision, and to no other.
     pub only_stable_serves: bool,
     /// How long a rollout may make no progress.
@@ -77,15 +79,9 @@ fn begin(state: &State, signals: &Signals, now: Timestamp) -> Transition {
         Target::Revision {
             hash,
             failed_before: false,
-        } if !signals.held && state.stable() != Some(hash) => Transition::to(State {
-            rollout: Some(Rollout {
-                revision: hash.clone(),
-                started_at: now,
-                progressed_at: None,
-                stage: Stage::Load,
-            }),
-            ..state.clone()
-        }),
+        } if !signals.held && state.stable() != Some(hash) => {
+            Transition::to(loading(state, hash, now))
+        }
         Target::BeingRead | Target::Unavailable | Target::Revision { .. } => {
             Transition::to(state.clone())
         }
@@ -107,7 +103,10 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
     };
     match &signals.canary {
         Health::Failed(failure) => fail(back, canary, failure.clone()),
-        Health::Ready if wanted && !signals.held => promote(state, rollout, now),
+        // Where nobody else serves, whoever can does, held or not.
+        Health::Ready if wanted && (!signals.held || signals.stable_is_down) => {
+            promote(state, rollout, now)
+        }
         Health::Starting {
             message,
             progressed_at,
@@ -173,8 +172,8 @@ fn wait(
 }
 
 fn switch(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    if let Some(back) = swap(state, rollout, signals) {
-        return back;
+    if let Some(other) = swap(state, rollout, signals).or_else(|| mend(state, signals, now)) {
+        return other;
     }
     if !signals.only_stable_serves {
         return Transition::to(state.clone());
@@ -192,8 +191,8 @@ fn settle(
     signals: &Signals,
     now: Timestamp,
 ) -> Transition {
-    if let Some(back) = swap(state, rollout, signals) {
-        return back;
+    if let Some(other) = swap(state, rollout, signals).or_else(|| mend(state, signals, now)) {
+        return other;
     }
     if !signals.only_stable_serves {
         return Transition::to(with(state, |rollout| rollout.stage = Stage::Switch));
@@ -228,6 +227,31 @@ fn swap(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transitio
     next.fleet.stable = Some(previous.clone());
     next.fleet.previous.clone_from(&state.fleet.stable);
     Some(Transition::ending(next, Ending::Promoted(previous.clone())))
+}
+
+/// The new revision broke before the old one was gone, and the spec asks for another: it must get in.
+fn mend(state: &State, signals: &Signals, now: Timestamp) -> Option<Transition> {
+    let Target::Revision {
+        hash,
+        failed_before: false,
+    } = &signals.target
+    else {
+        return None;
+    };
+    let other = state.stable() != Some(hash) && signals.stable_is_down && !signals.held;
+    other.then(|| Transition::to(loading(state, hash, now)))
+}
+
+fn loading(state: &State, revision: &RevisionHash, now: Timestamp) -> State {
+    State {
+        rollout: Some(Rollout {
+            revision: revision.clone(),
+            started_at: now,
+            progressed_at: None,
+            stage: Stage::Load,
+        }),
+        ..state.clone()
+    }
 }
 
 fn finished(state: &State) -> State {

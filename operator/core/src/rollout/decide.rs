@@ -100,6 +100,9 @@ fn signals(reading: &Reading<'_>, state: &State) -> Signals {
         held: reading.held(),
         canary: reading.health(state.canary()),
         previous: reading.health(state.previous()),
+        stable_is_down: state
+            .stable()
+            .is_some_and(|hash| scale.replicas > 0 && !reading.has_ready_pods(hash)),
         only_stable_serves: state.stable().is_some_and(serves),
         patience: scale.progress_deadline,
     }

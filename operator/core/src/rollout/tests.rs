@@ -27,6 +27,7 @@ fn wanting(target: u8) -> Signals {
         held: false,
         canary: Health::Absent,
         previous: Health::Absent,
+        stable_is_down: false,
         only_stable_serves: false,
         patience: Duration::from_mins(15),
     }
@@ -245,6 +246,34 @@ fn a_spec_that_goes_back_during_the_switch_turns_it_round() {
     assert_eq!(next, rolling(1, Some(2), 1, Stage::Switch));
 }
 
+#[test]
+fn a_ready_canary_serves_where_nobody_else_does_though_all_is_held() {
+    let signals = Signals {
+        held: true,
+        stable_is_down: true,
+        canary: Health::Ready,
+        ..wanting(2)
+    };
+    let transition = advance(&loading(), &signals, at(0));
+    assert_eq!(transition.ending, Some(Ending::Promoted(hash(2))));
+}
+
+#[test]
+fn a_fix_gets_in_where_the_promoted_revision_broke_before_the_old_one_was_gone() {
+    for stage in [Stage::Switch, Stage::Settle { since: at(1) }] {
+        for target in [1, 3] {
+            let down = Signals {
+                stable_is_down: true,
+                ..wanting(target)
+            };
+            let next = advance(&rolling(2, Some(1), 2, stage), &down, at(2)).next;
+            assert_eq!(next.canary(), Some(&hash(target)));
+            assert_eq!(next.stable(), Some(&hash(2)));
+            assert_eq!(next.previous(), Some(&hash(1)));
+        }
+    }
+}
+
 fn health() -> impl Strategy<Value = Health> {
     let message = String::new;
     prop_oneof![
@@ -272,6 +301,7 @@ fn signals() -> impl Strategy<Value = Signals> {
             held,
             canary,
             previous,
+            stable_is_down: false,
             only_stable_serves,
             patience: Duration::from_secs(20),
         },

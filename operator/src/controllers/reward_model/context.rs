@@ -120,8 +120,12 @@ impl Context {
         let mut conflicts = trouble.conflicts;
         let mut taken = Vec::new();
         for key in conflicts.drain(..) {
-            if self.writer.holder(owner, &key).await? == Outcome::Taken {
-                taken.push(key);
+            match self.writer.holder(owner, &key).await {
+                Ok(Outcome::Taken) => taken.push(key),
+                // The name is free, or ours by now.
+                Ok(Outcome::Unchanged | Outcome::Written)
+                | Err(Error::Unseen(_) | Error::Leftover(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Observed {
@@ -283,8 +287,9 @@ impl Context {
         refusal: Option<Failure>,
         conflicts: Vec<ObjectKey>,
     ) -> bool {
-        let news = refusal != observed.refusal || conflicts != observed.conflicts;
+        let mut news = false;
         self.change_trouble(&observed.model.uid().unwrap_or_default(), |trouble| {
+            news = refusal != trouble.refusal || conflicts != trouble.conflicts;
             trouble.refusal = refusal;
             trouble.conflicts = conflicts;
         });
