@@ -23,6 +23,8 @@ pub mod spec;
 pub mod state;
 pub mod status;
 
+use std::fmt;
+
 use crds::conditions::StalledReason;
 
 /// Why something cannot go on, in the words of the condition `Stalled`.
@@ -38,7 +40,21 @@ pub struct Failure {
     pub exit_code: Option<i32>,
 }
 
+/// `<reason>: <message>`, as history and records keep it.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
 impl Failure {
+    /// A failure as it was kept in words; one without a known reason is a failed load.
+    pub fn from_words(words: &str) -> Self {
+        let (word, message) = words.split_once(": ").unwrap_or(("", words));
+        let reason = StalledReason::parse(word).unwrap_or(StalledReason::LoadFailed);
+        Self::new(reason, message)
+    }
+
     /// A failure that no pod reported.
     pub fn new(reason: StalledReason, message: impl Into<String>) -> Self {
         Self {

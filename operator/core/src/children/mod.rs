@@ -121,7 +121,7 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
         }
         match &decision.ending {
             Some(Ending::Failed(hash, failure)) if hash == &record.hash => {
-                record.outcome = Some(format!("{}: {}", failure.reason, failure.message));
+                record.outcome = Some(failure.to_string());
             }
             Some(Ending::Promoted(hash)) if hash == &record.hash => {
                 record.outcome = Some("Promoted".to_owned());

@@ -19,6 +19,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::compare;
 use crate::identity::RevisionHash;
 use crate::observed::{Kind, ObjectKey};
 
@@ -64,6 +65,17 @@ impl Desired {
             body: serde_json::to_value(object)?,
             write,
         })
+    }
+
+    /// Whether the object that is there is as wanted already.
+    pub fn is_met_by(&self, live: &Value) -> bool {
+        match self.write {
+            Write::Replace => compare::holds(&self.body, live),
+            Write::Marks => match (self.body.get("metadata"), live.get("metadata")) {
+                (Some(wanted), Some(live)) => compare::holds(wanted, live),
+                (_, _) => false,
+            },
+        }
     }
 }
 

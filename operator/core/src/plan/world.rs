@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Plan, plan};
-use crate::compare;
 use crate::identity::RevisionHash;
 use crate::objects::{Desired, Write};
 use crate::observed::{Children, Claim, Kind, ObjectKey, Observed, Question, Settings};
@@ -231,7 +230,7 @@ impl World {
         }
         for object in &wanted.apply {
             let live = observed.children.live(&object.key).unwrap();
-            if live.as_ref().is_some_and(|live| is_as_wanted(object, live)) {
+            if live.as_ref().is_some_and(|live| object.is_met_by(live)) {
                 continue;
             }
             if !may() || !self.write(object, live.as_ref()) {
@@ -580,13 +579,6 @@ impl World {
         deployments
             .map(|d| d.spec.as_ref().unwrap().replicas.unwrap())
             .collect()
-    }
-}
-
-fn is_as_wanted(wanted: &Desired, live: &Value) -> bool {
-    match wanted.write {
-        Write::Replace => compare::holds(&wanted.body, live),
-        Write::Marks => compare::holds(&wanted.body["metadata"], &live["metadata"]),
     }
 }
 

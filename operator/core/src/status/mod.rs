@@ -250,8 +250,7 @@ fn outcome(ending: &Ending) -> (&RevisionHash, Outcome, Option<String>) {
         Ending::Promoted(revision) => (revision, Outcome::Promoted, None),
         Ending::Superseded(revision) => (revision, Outcome::Superseded, None),
         Ending::Failed(revision, failure) => {
-            let reason = format!("{}: {}", failure.reason, failure.message);
-            (revision, Outcome::RolledBack, Some(reason))
+            (revision, Outcome::RolledBack, Some(failure.to_string()))
         }
         Ending::Aborted(revision) => (revision, Outcome::Aborted, None),
     }

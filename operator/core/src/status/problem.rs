@@ -74,9 +74,7 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     let outcome = told
         .or_else(|| reading.record(target)?.outcome.clone())
         .unwrap_or_default();
-    let (word, message) = outcome.split_once(": ").unwrap_or(("", &outcome));
-    let reason = StalledReason::parse(word).unwrap_or(StalledReason::LoadFailed);
-    Some(Failure::new(reason, message))
+    Some(Failure::from_words(&outcome))
 }
 
 fn refused(reading: &Reading<'_>, hash: Option<&RevisionHash>) -> Option<Failure> {

@@ -107,12 +107,9 @@ fn stalled(reading: &Reading<'_>, state: &State, failure: &Failure) -> Summary {
     };
     let message = match state.stable() {
         Some(stable) if target != Some(stable) => {
-            format!(
-                "{}: {}; revision {stable} keeps serving",
-                failure.reason, failure.message
-            )
+            format!("{failure}; revision {stable} keeps serving")
         }
-        Some(_) | None => format!("{}: {}", failure.reason, failure.message),
+        Some(_) | None => failure.to_string(),
     };
     Summary::new(Phase::Degraded, ready, message)
 }

@@ -17,7 +17,6 @@ use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::{Api, Client, ResourceExt};
-use operator_core::compare;
 use operator_core::objects::{Desired, Write};
 use operator_core::observed::{Kind, ObjectKey};
 use serde_json::{Map, Value, json};
@@ -75,7 +74,7 @@ impl Writer {
     ) -> Result<Outcome, Error> {
         match live {
             None => self.create(owner, wanted).await,
-            Some(live) if is_as_wanted(wanted, live) || self.is_accepted(wanted, live) => {
+            Some(live) if wanted.is_met_by(live) || self.is_accepted(wanted, live) => {
                 Ok(Outcome::Unchanged)
             }
             Some(live) => match wanted.write {
@@ -139,7 +138,7 @@ impl Writer {
         let uid = written.uid().unwrap_or_default();
         let written = serde_json::to_value(&written)?;
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_as_wanted(wanted, &written) {
+        if wanted.is_met_by(&written) {
             accepted.remove(&uid);
         } else {
             tracing::debug!(
@@ -218,16 +217,6 @@ fn params() -> PostParams {
 
 fn typed(object: Value) -> Result<DynamicObject, Error> {
     Ok(serde_json::from_value(object)?)
-}
-
-fn is_as_wanted(wanted: &Desired, live: &Value) -> bool {
-    match wanted.write {
-        Write::Replace => compare::holds(&wanted.body, live),
-        Write::Marks => match (wanted.body.get("metadata"), live.get("metadata")) {
-            (Some(wanted), Some(live)) => compare::holds(wanted, live),
-            (_, _) => false,
-        },
-    }
 }
 
 /// `wanted` at the version of `live`. Labels and annotations of others stay, those of a pod template
