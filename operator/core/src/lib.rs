@@ -10,6 +10,7 @@
 //! (what is said), both from reading and decision → [`plan`]. Below them lie [`identity`], [`spec`],
 //! [`state`], [`records`] (what is written to be read again) and [`objects`] (builders).
 
+pub mod capacity;
 pub mod children;
 pub mod compare;
 pub mod identity;

@@ -8,30 +8,14 @@ use std::time::Duration;
 use crds::conditions::StalledReason;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Ending, SETTLE};
+use super::leave::{self, Manner};
+use super::sizes::{forth, goal};
+use super::{Ending, Signals};
 use crate::Failure;
+use crate::capacity::Percent;
 use crate::identity::RevisionHash;
 use crate::reading::health::Health;
-use crate::state::{Rollout, Stage, State, Target};
-
-/// What the state is held against.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signals {
-    /// What the spec asks for.
-    pub target: Target,
-    /// Nothing new may start, and nothing in flight go on.
-    pub held: bool,
-    /// How the canary is doing, if there is one.
-    pub canary: Health,
-    /// How the previous revision is doing, if there is one.
-    pub previous: Health,
-    /// There is a stable revision, it should serve, and not one of its pods is ready.
-    pub stable_is_down: bool,
-    /// Clients are sent to enough pods of the stable revision, and to no other.
-    pub only_stable_serves: bool,
-    /// How long a rollout may make no progress.
-    pub patience: Duration,
-}
+use crate::state::{Previous, Rollout, Stage, State, Step, Target};
 
 /// The next state, and what happened on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +29,7 @@ pub struct Transition {
 }
 
 impl Transition {
-    const fn to(next: State) -> Self {
+    pub(super) const fn to(next: State) -> Self {
         Self {
             next,
             ending: None,
@@ -53,184 +37,73 @@ impl Transition {
         }
     }
 
-    const fn ending(next: State, ending: Ending) -> Self {
+    pub(super) const fn ending(next: State, ending: Ending) -> Self {
         Self {
             next,
             ending: Some(ending),
             wake_after: None,
         }
     }
+
+    const fn waking(next: State, after: Duration) -> Self {
+        Self {
+            next,
+            ending: None,
+            wake_after: Some(after),
+        }
+    }
 }
 
 /// One step of the machine.
 pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
-    match &state.rollout {
-        None => begin(state, signals, now),
-        Some(rollout) => match rollout.stage {
-            Stage::Load => load(state, rollout, signals, now),
-            Stage::Switch => switch(state, rollout, signals, now),
-            Stage::Settle { since } => settle(state, rollout, since, signals, now),
-        },
-    }
-}
-
-fn begin(state: &State, signals: &Signals, now: Timestamp) -> Transition {
-    match &signals.target {
-        Target::Revision {
-            hash,
-            failed_before: false,
-        } if !signals.held && state.stable() != Some(hash) => {
-            Transition::to(loading(state, hash, now))
-        }
-        Target::BeingRead | Target::Unavailable | Target::Revision { .. } => {
-            Transition::to(state.clone())
-        }
-    }
-}
-
-fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    let canary = &rollout.revision;
-    let back = State {
-        rollout: None,
-        ..state.clone()
+    let heard = acknowledged(state, signals);
+    let Some(rollout) = &heard.rollout else {
+        return at_rest(&heard, signals, now);
     };
-    let wanted = match &signals.target {
-        Target::Revision { hash, .. } if hash == canary => true,
-        Target::BeingRead => false,
-        Target::Revision { .. } | Target::Unavailable => {
-            return Transition::ending(back, Ending::Superseded(canary.clone()));
+    if rollout.stage.is_leaving() {
+        return leave::advance(&heard, rollout, signals);
+    }
+    if let Some(end) = broken(&heard, rollout, signals) {
+        return end;
+    }
+    match rollout.stage {
+        Stage::Load => load(&heard, rollout, signals, now),
+        Stage::Step { index, since } => step(&heard, rollout, index, since, signals, now),
+        Stage::Approval => approval(&heard, rollout, signals),
+        Stage::Promote => promote(&heard, rollout, signals, now),
+        Stage::Retreat | Stage::RollBack => leave::advance(&heard, rollout, signals),
+    }
+}
+
+/// What every router does now is known.
+fn acknowledged(state: &State, signals: &Signals) -> State {
+    with(state, |rollout| {
+        if signals.routers.acknowledged {
+            rollout.applied = rollout.weight;
         }
-    };
-    match &signals.canary {
-        Health::Failed(failure) => fail(back, canary, failure.clone()),
-        // Where nobody else serves, whoever can does, held or not.
-        Health::Ready if wanted && (!signals.held || signals.stable_is_down) => {
-            promote(state, rollout, now)
+    })
+}
+
+fn at_rest(state: &State, signals: &Signals, now: Timestamp) -> Transition {
+    if let Some(next) = begin(state, signals, now) {
+        return Transition::to(next);
+    }
+    match &state.fleet.previous {
+        Some(previous) if previous.warm_until <= now => {
+            let mut next = state.clone();
+            next.fleet.previous = None;
+            Transition::to(next)
         }
-        Health::Starting {
-            message,
-            progressed_at,
-            ..
-        } if wanted && !signals.held => wait(state, rollout, message, *progressed_at, signals, now),
-        // The clock stands while nobody works.
-        Health::Ready
-        | Health::Starting { .. }
-        | Health::Absent
-        | Health::Unschedulable { .. }
-        | Health::Refused { .. } => Transition::to(with(state, |rollout| {
-            rollout.progressed_at = None;
-        })),
+        Some(previous) => Transition::waking(
+            state.clone(),
+            elapsed(now, previous.warm_until).max(Duration::from_secs(1)),
+        ),
+        None => Transition::to(state.clone()),
     }
 }
 
-fn fail(mut back: State, canary: &RevisionHash, failure: Failure) -> Transition {
-    back.fleet.failed.retain(|hash| hash != canary);
-    back.fleet.failed.push(canary.clone());
-    Transition::ending(back, Ending::Failed(canary.clone(), failure))
-}
-
-fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Transition {
-    let revision = &rollout.revision;
-    let mut next = with(state, |rollout| {
-        rollout.stage = Stage::Switch;
-        rollout.progressed_at = Some(now);
-    });
-    next.fleet.previous.clone_from(&state.fleet.stable);
-    next.fleet.stable = Some(revision.clone());
-    next.fleet.failed.retain(|hash| hash != revision);
-    Transition::ending(next, Ending::Promoted(revision.clone()))
-}
-
-/// The canary's pods start: they have to come further within the deadline.
-fn wait(
-    state: &State,
-    rollout: &Rollout,
-    message: &str,
-    progressed_at: Option<Timestamp>,
-    signals: &Signals,
-    now: Timestamp,
-) -> Transition {
-    let begun = rollout.progressed_at.unwrap_or(now);
-    let since = progressed_at.map_or(begun, |at| at.min(now).max(begun));
-    let left = signals.patience.saturating_sub(elapsed(since, now));
-    if left.is_zero() {
-        let back = State {
-            rollout: None,
-            ..state.clone()
-        };
-        let failure = Failure::new(
-            StalledReason::DeadlineExceeded,
-            format!("no progress within rollout.progressDeadline: {message}"),
-        );
-        return fail(back, &rollout.revision, failure);
-    }
-    Transition {
-        next: with(state, |rollout| rollout.progressed_at = Some(since)),
-        ending: None,
-        wake_after: Some(left),
-    }
-}
-
-fn switch(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    if let Some(other) = swap(state, rollout, signals).or_else(|| mend(state, signals, now)) {
-        return other;
-    }
-    if !signals.only_stable_serves {
-        return Transition::to(state.clone());
-    }
-    if state.previous().is_none() {
-        return Transition::to(finished(state));
-    }
-    settle(state, rollout, now, signals, now)
-}
-
-fn settle(
-    state: &State,
-    rollout: &Rollout,
-    since: Timestamp,
-    signals: &Signals,
-    now: Timestamp,
-) -> Transition {
-    if let Some(other) = swap(state, rollout, signals).or_else(|| mend(state, signals, now)) {
-        return other;
-    }
-    if !signals.only_stable_serves {
-        return Transition::to(with(state, |rollout| rollout.stage = Stage::Switch));
-    }
-    let settling = with(state, |rollout| rollout.stage = Stage::Settle { since });
-    let left = SETTLE.saturating_sub(elapsed(since, now));
-    if left.is_zero() && !signals.held {
-        return Transition::to(finished(state));
-    }
-    Transition {
-        next: settling,
-        ending: None,
-        wake_after: (!left.is_zero()).then_some(left),
-    }
-}
-
-/// The spec went back while the old pods are still there: no need to start them again.
-fn swap(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transition> {
-    let previous = state.previous()?;
-    let wanted = signals.target.revision() == Some(previous) && !signals.held;
-    if !wanted || signals.previous != Health::Ready {
-        return None;
-    }
-    let mut next = State {
-        rollout: Some(Rollout {
-            revision: previous.clone(),
-            stage: Stage::Switch,
-            ..rollout.clone()
-        }),
-        ..state.clone()
-    };
-    next.fleet.stable = Some(previous.clone());
-    next.fleet.previous.clone_from(&state.fleet.stable);
-    Some(Transition::ending(next, Ending::Promoted(previous.clone())))
-}
-
-/// The new revision broke before the old one was gone, and the spec asks for another: it must get in.
-fn mend(state: &State, signals: &Signals, now: Timestamp) -> Option<Transition> {
+/// The state in which what the spec asks for is on its way.
+fn begin(state: &State, signals: &Signals, now: Timestamp) -> Option<State> {
     let Target::Revision {
         hash,
         failed_before: false,
@@ -238,32 +111,284 @@ fn mend(state: &State, signals: &Signals, now: Timestamp) -> Option<Transition> 
     else {
         return None;
     };
-    let other = state.stable() != Some(hash) && signals.stable_is_down && !signals.held;
-    other.then(|| Transition::to(loading(state, hash, now)))
+    let beside = state.stable().is_some() && !signals.recreates;
+    let may = !signals.held
+        && state.stable() != Some(hash)
+        && (!beside || signals.limits.lets_one_in());
+    if !may {
+        return None;
+    }
+    // A spec that goes back to what is warm still takes no steps: that one has proven itself.
+    let stage = if state.previous() == Some(hash) {
+        Stage::Promote
+    } else {
+        Stage::Load
+    };
+    Some(started(state, hash, stage, now))
 }
 
-fn loading(state: &State, revision: &RevisionHash, now: Timestamp) -> State {
-    State {
-        rollout: Some(Rollout {
-            revision: revision.clone(),
-            started_at: now,
-            progressed_at: None,
-            stage: Stage::Load,
-        }),
-        ..state.clone()
+/// A rollout of `revision` begins; what was kept warm makes room for it.
+pub(super) fn started(
+    state: &State,
+    revision: &RevisionHash,
+    stage: Stage,
+    now: Timestamp,
+) -> State {
+    let mut next = state.clone();
+    next.fleet.previous = None;
+    next.rollout = Some(Rollout::new(revision.clone(), stage, now));
+    next
+}
+
+/// What ends a rollout that is under way: a failure, a cut-off, or that nobody wants it any more.
+fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transition> {
+    let failure = match (&signals.canary.health, &signals.routers.cut_off) {
+        (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
+        (
+            Health::Absent
+            | Health::Starting { .. }
+            | Health::Unschedulable { .. }
+            | Health::Refused { .. }
+            | Health::Ready,
+            None,
+        ) => None,
+    };
+    if let Some(failure) = failure {
+        // A copy that nobody can take the place of stays, however it is doing.
+        let alone = rollout.stage == Stage::Promote
+            && signals.canary.serves()
+            && !signals.stable.serves();
+        let ending = Ending::Failed(rollout.revision.clone(), failure.clone());
+        return (!alone).then(|| leave::begin(state, Manner::AtOnce, ending));
+    }
+    let unwanted = match &signals.target {
+        Target::Revision { hash, .. } => hash != &rollout.revision,
+        Target::Unavailable => true,
+        Target::BeingRead => false,
+    };
+    // A human has sent away what serves: there is nothing to go back to.
+    let sent_away = state
+        .stable()
+        .is_some_and(|hash| state.fleet.failed.contains(hash));
+    // What has all the traffic already is promoted first.
+    let done = rollout.stage == Stage::Promote && rollout.weight == Percent::ALL;
+    if !unwanted || done || sent_away || is_needed(rollout, signals) {
+        return None;
+    }
+    let ending = Ending::Superseded(rollout.revision.clone());
+    Some(leave::begin(state, Manner::Gently, ending))
+}
+
+/// The stable revision is down and this one is there: it serves, wanted or not.
+fn is_needed(rollout: &Rollout, signals: &Signals) -> bool {
+    rollout.stage.is_public() && is_rescue(signals)
+}
+
+fn is_rescue(signals: &Signals) -> bool {
+    signals.canary.serves() && !signals.stable.serves() && !signals.recreates
+}
+
+fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
+    let wanted = signals.target.revision() == Some(&rollout.revision);
+    let beside = state.stable().is_some() && !signals.recreates;
+    let loaded = if beside {
+        signals.canary.serves()
+    } else {
+        signals.canary.health == Health::Ready
+    };
+    let rescue = beside && is_rescue(signals) && signals.limits.replicas > 0;
+    if loaded && wanted && (rescue || !is_held(rollout, signals)) {
+        let steps = signals.steps.as_deref();
+        return match steps {
+            _ if rescue || !beside || rollout.fast => {
+                Transition::to(entered(state, Stage::Promote, now))
+            }
+            // The record of its steps was not read yet.
+            None => Transition::to(state.clone()),
+            Some(_) => Transition::to(entered(
+                state,
+                Stage::Step {
+                    index: 0,
+                    since: now,
+                },
+                now,
+            )),
+        };
+    }
+    waiting(state, rollout, signals, now)
+}
+
+fn step(
+    state: &State,
+    rollout: &Rollout,
+    index: usize,
+    since: Timestamp,
+    signals: &Signals,
+    now: Timestamp,
+) -> Transition {
+    if is_rescue(signals) {
+        return Transition::to(entered(state, Stage::Promote, now));
+    }
+    let Some(steps) = signals.steps.as_deref() else {
+        return Transition::to(state.clone());
+    };
+    if is_held(rollout, signals) || is_short(rollout, signals) {
+        return Transition::to(stopped(state));
+    }
+    let next = Stage::Step {
+        index: index + 1,
+        since: now,
+    };
+    match steps.get(index) {
+        None if signals.requires_approval => Transition::to(entered(state, Stage::Approval, now)),
+        None => Transition::to(entered(state, Stage::Promote, now)),
+        Some(Step::Pause(None)) => Transition::to(stopped(state)),
+        Some(Step::Pause(Some(duration))) => {
+            let left = duration.saturating_sub(elapsed(since, now));
+            if left.is_zero() {
+                return Transition::to(entered(state, next, now));
+            }
+            Transition::waking(stopped(state), left)
+        }
+        Some(Step::SetWeight(_)) => {
+            let shifted = shifted(state, rollout, signals);
+            let arrived = shifted.rollout.as_ref().is_some_and(|shifted| {
+                shifted.weight >= goal(rollout, signals) && shifted.applied == shifted.weight
+            });
+            if arrived {
+                return Transition::to(entered(&shifted, next, now));
+            }
+            progressing(&shifted, rollout, signals, now)
+        }
     }
 }
 
-fn finished(state: &State) -> State {
+fn approval(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
+    if is_rescue(signals) || rollout.fast {
+        return Transition::to(with(state, |rollout| rollout.stage = Stage::Promote));
+    }
+    Transition::to(stopped(state))
+}
+
+fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
+    if rollout.applied == Percent::ALL && rollout.weight == Percent::ALL {
+        return Transition::ending(
+            promoted(state, rollout, signals, now),
+            Ending::Promoted {
+                revision: rollout.revision.clone(),
+                fast: rollout.fast,
+            },
+        );
+    }
+    let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
+    if !alone && (is_held(rollout, signals) || is_short(rollout, signals)) {
+        return Transition::to(stopped(state));
+    }
+    let shifted = if alone {
+        with(state, |rollout| rollout.weight = Percent::ALL)
+    } else {
+        shifted(state, rollout, signals)
+    };
+    progressing(&shifted, rollout, signals, now)
+}
+
+/// The role "stable" moves to the canary: nothing restarts.
+fn promoted(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> State {
     let mut next = State {
         rollout: None,
         ..state.clone()
     };
-    next.fleet.previous = None;
+    let until = now.checked_add(signals.warm_for).unwrap_or(Timestamp::MAX);
+    let failed = |hash: &RevisionHash| state.fleet.failed.contains(hash);
+    next.fleet.previous = state
+        .stable()
+        .filter(|hash| !failed(hash) && signals.limits.warm_pods() > 0)
+        .map(|hash| Previous {
+            revision: hash.clone(),
+            warm_until: until,
+        });
+    next.fleet.stable = Some(rollout.revision.clone());
+    next.fleet.failed.retain(|hash| hash != &rollout.revision);
     next
 }
 
-fn with(state: &State, change: impl FnOnce(&mut Rollout)) -> State {
+/// More traffic follows the pods that are ready.
+fn shifted(state: &State, rollout: &Rollout, signals: &Signals) -> State {
+    let weight = forth(rollout, signals).map_or(rollout.weight, |shift| shift.weight);
+    with(state, |rollout| rollout.weight = weight)
+}
+
+/// A rollout that moved, or that waits for the pods of its next share.
+fn progressing(
+    state: &State,
+    before: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Transition {
+    let moved = state
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.weight != before.weight);
+    if moved {
+        return Transition::to(with(state, |rollout| rollout.progressed_at = Some(now)));
+    }
+    waiting(state, before, signals, now)
+}
+
+/// The canary's pods have to come further within the deadline; the clock stands while nobody works.
+fn waiting(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
+    let wanted = signals.target.revision() == Some(&rollout.revision);
+    let Health::Starting {
+        message,
+        progressed_at,
+        ..
+    } = &signals.canary.health
+    else {
+        return Transition::to(stopped(state));
+    };
+    if !wanted || is_held(rollout, signals) {
+        return Transition::to(stopped(state));
+    }
+    let begun = rollout.progressed_at.unwrap_or(now);
+    let since = progressed_at.map_or(begun, |at| at.min(now).max(begun));
+    let left = signals.patience.saturating_sub(elapsed(since, now));
+    if left.is_zero() {
+        let failure = Failure::new(
+            StalledReason::DeadlineExceeded,
+            format!("no progress within rollout.progressDeadline: {message}"),
+        );
+        let ending = Ending::Failed(rollout.revision.clone(), failure);
+        return leave::begin(state, Manner::Gently, ending);
+    }
+    Transition::waking(
+        with(state, |rollout| rollout.progressed_at = Some(since)),
+        left,
+    )
+}
+
+fn stopped(state: &State) -> State {
+    with(state, |rollout| rollout.progressed_at = None)
+}
+
+/// Whether pods that carried its share are gone, without a fault of theirs.
+pub(crate) fn is_short(rollout: &Rollout, signals: &Signals) -> bool {
+    let carries = signals.limits.need(rollout.weight);
+    rollout.weight > Percent::NONE
+        && signals.canary.pods.ready < carries.min(signals.limits.most())
+}
+
+const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {
+    rollout.paused || signals.held
+}
+
+pub(super) fn entered(state: &State, stage: Stage, now: Timestamp) -> State {
+    with(state, |rollout| {
+        rollout.stage = stage;
+        rollout.progressed_at = Some(now);
+    })
+}
+
+pub(super) fn with(state: &State, change: impl FnOnce(&mut Rollout)) -> State {
     let mut next = state.clone();
     if let Some(rollout) = &mut next.rollout {
         change(rollout);

@@ -39,11 +39,9 @@ impl Verb {
 pub enum Command {
     /// Nothing: there is none, or it is acknowledged already.
     None,
-    /// Try again what failed.
-    Retry(Acknowledgement),
-    /// Give the rollout up.
-    Abort(Acknowledgement),
-    /// It asks for what this version does not do, or cannot be read.
+    /// Something is asked for.
+    Given(Verb, Acknowledgement),
+    /// It cannot be read.
     Refused(Acknowledgement),
 }
 
@@ -71,24 +69,17 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         .iter()
         .find(|(word, _)| *word == acknowledgement.verb)
         .map(|(_, verb)| *verb);
-    let refusal = match verb {
-        Some(Verb::Retry) => return Command::Retry(acknowledgement),
-        Some(Verb::Abort) => return Command::Abort(acknowledgement),
-        Some(
-            Verb::Promote
-            | Verb::Rollback
-            | Verb::Pause
-            | Verb::Resume
-            | Verb::Approve
-            | Verb::SkipStep,
-        ) => "this version of the operator carries out retry only".to_owned(),
-        None => format!(
-            "write {} as <verb>[/<revision>]/<nonce>, such as retry/1",
-            crds::labels::COMMAND
-        ),
-    };
-    acknowledgement.refusal = Some(refusal);
-    Command::Refused(acknowledgement)
+    match verb {
+        Some(verb) => Command::Given(verb, acknowledgement),
+        None => {
+            acknowledgement.refusal = Some(format!(
+                "write {} as <verb>[/<revision>]/<nonce>, such as retry/1; the verbs are {}",
+                crds::labels::COMMAND,
+                Verb::ALL.map(|(word, _)| word).join(", ")
+            ));
+            Command::Refused(acknowledgement)
+        }
+    }
 }
 
 fn split(text: &str) -> Acknowledgement {
@@ -143,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_command_is_acknowledged_once() {
-        let Command::Retry(acknowledgement) = read(Some("retry/7"), None) else {
+        let Command::Given(Verb::Retry, acknowledgement) = read(Some("retry/7"), None) else {
             panic!()
         };
         let last = acknowledgement.answer("done", Timestamp::UNIX_EPOCH);
@@ -151,13 +142,13 @@ mod tests {
         assert_eq!(read(Some("retry/7"), Some(&last)), Command::None);
         assert!(matches!(
             read(Some("retry/8"), Some(&last)),
-            Command::Retry(_)
+            Command::Given(Verb::Retry, _)
         ));
     }
 
     #[test]
     fn a_command_that_cannot_be_carried_out_is_refused_with_a_reason() {
-        for text in ["", "/", "promote/1", "dance/abc/1", "retry\u{0}/1"] {
+        for text in ["", "/", "Promote/1", "dance/abc/1", "retry\u{0}/1"] {
             let Command::Refused(acknowledgement) = read(Some(text), None) else {
                 panic!("{text}")
             };
@@ -169,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_command_may_name_a_revision() {
-        let Command::Retry(acknowledgement) = read(Some("retry/0123456789/n"), None) else {
+        let Command::Given(Verb::Retry, acknowledgement) = read(Some("retry/0123456789/n"), None)
+        else {
             panic!()
         };
         assert_eq!(acknowledgement.revision(), Some("0123456789"));

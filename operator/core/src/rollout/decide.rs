@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use crds::v1alpha1::reward_model::rollout::Strategy;
 use crds::v1alpha1::reward_model::status::LastCommand;
 use k8s_openapi::jiff::Timestamp;
 
-use super::commands::{self, Acknowledgement, Command};
+use super::commands::{self, Acknowledgement, Command, Verb};
+use super::obey::obey;
 use super::{Ending, Signals, advance};
 use crate::identity::{RevisionHash, Verification};
 use crate::observed::annotation;
@@ -40,28 +42,47 @@ pub(crate) fn decide(reading: &Reading<'_>, now: Timestamp) -> Decision {
         Ok(state) => match command(reading) {
             Command::None => step(reading, state, None, now),
             Command::Refused(refused) => step(reading, state, Some(refused.answer("", now)), now),
-            Command::Abort(abort) => {
-                let why = "this version of the operator aborts nothing but a rollout that another version has begun";
-                step(reading, state, Some(abort.refuse(why).answer("", now)), now)
-            }
-            Command::Retry(retry) => match retried(reading, state, &retry) {
-                Ok(state) => Decision {
-                    state,
-                    ending: None,
-                    wake_after: None,
-                    acknowledged: Some(retry.answer("the model is read and tried again", now)),
-                    moved: true,
-                    unknown: None,
-                },
-                Err(why) => step(
-                    reading,
-                    state,
-                    Some(retry.refuse(&why).answer("", now)),
-                    now,
-                ),
+            Command::Given(Verb::Retry, given) => match retried(reading, state, &given) {
+                Ok(next) => done(next, None, &given, "the model is read and tried again", now),
+                Err(why) => refuse(reading, state, given, &why, now),
             },
+            Command::Given(verb, given) => {
+                let signals = signals(reading, state);
+                match obey(verb, &given, state, &signals, now) {
+                    Ok(obeyed) => done(obeyed.next, obeyed.ending, &given, &obeyed.said, now),
+                    Err(why) => refuse(reading, state, given, &why, now),
+                }
+            }
         },
     }
+}
+
+/// A command that was carried out: nothing else happens in this decision.
+fn done(
+    state: State,
+    ending: Option<Ending>,
+    given: &Acknowledgement,
+    said: &str,
+    now: Timestamp,
+) -> Decision {
+    Decision {
+        state,
+        ending,
+        wake_after: None,
+        acknowledged: Some(given.answer(said, now)),
+        moved: true,
+        unknown: None,
+    }
+}
+
+fn refuse(
+    reading: &Reading<'_>,
+    state: &State,
+    given: Acknowledgement,
+    why: &str,
+    now: Timestamp,
+) -> Decision {
+    step(reading, state, Some(given.refuse(why).answer("", now)), now)
 }
 
 fn command(reading: &Reading<'_>) -> Command {
@@ -86,25 +107,21 @@ fn step(
     }
 }
 
-fn signals(reading: &Reading<'_>, state: &State) -> Signals {
-    let scale = &reading.scale;
-    // The old pods may hold the room that the last new ones wait for.
-    let least = if state.previous().is_some() {
-        scale.min_available.max(1).min(scale.replicas)
-    } else {
-        scale.replicas
-    };
-    let serves = |hash| reading.endpoints.only(hash, least);
+/// What `state` is held against.
+pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
     Signals {
         target: reading.target.clone(),
         held: reading.held(),
-        canary: reading.health(state.canary()),
-        previous: reading.health(state.previous()),
-        stable_is_down: state
-            .stable()
-            .is_some_and(|hash| scale.replicas > 0 && !reading.has_ready_pods(hash)),
-        only_stable_serves: state.stable().is_some_and(serves),
-        patience: scale.progress_deadline,
+        recreates: reading.strategy == Strategy::Recreate,
+        steps: reading.steps(state),
+        requires_approval: reading.requires_approval(),
+        limits: reading.scale.limits,
+        stable: reading.side(state.stable()),
+        canary: reading.side(state.canary()),
+        previous: reading.side(state.previous()),
+        routers: reading.routers(state),
+        patience: reading.scale.progress_deadline,
+        warm_for: reading.scale.warm_for,
     }
 }
 
@@ -154,11 +171,7 @@ fn hold(reading: &Reading<'_>, word: &str, now: Timestamp) -> Decision {
     match command(reading) {
         Command::None => held(None),
         Command::Refused(refused) => held(Some(refused.answer("", now))),
-        Command::Retry(retry) => {
-            let why = "the status was written by another version of the operator: only abort acts";
-            held(Some(retry.refuse(why).answer("", now)))
-        }
-        Command::Abort(abort) => Decision {
+        Command::Given(Verb::Abort, abort) => Decision {
             ending: reading
                 .before
                 .canary
@@ -170,5 +183,9 @@ fn hold(reading: &Reading<'_>, word: &str, now: Timestamp) -> Decision {
             unknown: None,
             ..held(None)
         },
+        Command::Given(_, given) => {
+            let why = "the status was written by another version of the operator: only abort acts";
+            held(Some(given.refuse(why).answer("", now)))
+        }
     }
 }

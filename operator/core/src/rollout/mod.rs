@@ -1,32 +1,36 @@
 //! What happens next: the one total function that moves a state, and what a command does to it.
 //!
-//! It must not know which objects a state takes. Invariants: a revision serves only after all its
-//! pods were ready, and the revision before it is not removed before no client is sent to it any
-//! more; only what the model or the server did makes a revision failed.
-//!
-//! Steps, gates and the router enter between the stages Load and Switch.
+//! It must not know which objects a state takes. Invariants: a revision gets traffic only after pods
+//! of it were ready; it is not removed before every router sends it nothing; nothing but a failure,
+//! a cut-off, a deadline, another spec or a human takes a share back; only what the model or the server
+//! did, or a human's word, makes a revision failed. `docs/rollouts.md` has the picture.
 
 mod advance;
 pub mod commands;
 mod decide;
-
-use std::time::Duration;
+mod leave;
+mod obey;
+mod signals;
+mod sizes;
 
 use crate::Failure;
 use crate::identity::RevisionHash;
 
-pub use advance::{Signals, Transition, advance};
+pub use advance::{Transition, advance};
 pub(crate) use decide::{Decision, decide};
-
-/// How long the Service has to lead to the new pods alone before the old ones are removed. The
-/// node proxies follow the slices within this time.
-pub const SETTLE: Duration = Duration::from_secs(5);
+pub use signals::{Routers, Side, Signals};
+pub use sizes::{Sizes, sizes};
 
 /// A rollout that has ended, or whose revision has become the stable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The revision serves.
-    Promoted(RevisionHash),
+    Promoted {
+        /// Which.
+        revision: RevisionHash,
+        /// A human has skipped what was left of the steps.
+        fast: bool,
+    },
     /// The spec asks for another one now.
     Superseded(RevisionHash),
     /// It failed.

@@ -4,11 +4,15 @@
 //! ([`crate::rollout`]) or which objects it takes. Invariant: the state is stored explicitly, the
 //! fleet apart from the rollout in flight, and is never inferred from which objects are there.
 
+pub mod step;
 pub mod stored;
 
 use k8s_openapi::jiff::Timestamp;
 
+use crate::capacity::Percent;
 use crate::identity::{RevisionHash, Verification};
+
+pub use step::Step;
 
 /// Everything that was decided for a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +31,18 @@ pub struct Fleet {
     /// The one that clients rely on.
     pub stable: Option<RevisionHash>,
     /// The one before it, while it is there.
-    pub previous: Option<RevisionHash>,
+    pub previous: Option<Previous>,
     /// Those that failed and are not tried again.
     pub failed: Vec<RevisionHash>,
+}
+
+/// A revision that served before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Which.
+    pub revision: RevisionHash,
+    /// Until when it is kept, so that going back is immediate.
+    pub warm_until: Timestamp,
 }
 
 /// A rollout in flight.
@@ -41,65 +54,95 @@ pub struct Rollout {
     pub started_at: Timestamp,
     /// When it last came further; `None` while it waits for room, a quota or a human.
     pub progressed_at: Option<Timestamp>,
+    /// The share of the traffic that the routers were told to send it.
+    pub weight: Percent,
+    /// The share that all of them were seen to send it last.
+    pub applied: Percent,
     /// Where it stands.
     pub stage: Stage,
+    /// A human has asked it to stay where it is.
+    pub paused: bool,
+    /// A human has asked it to skip what is left.
+    pub fast: bool,
 }
 
 /// Where a rollout stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The new revision's pods start.
+    /// The new revision's pods start; it gets nothing.
     Load,
-    /// The new revision is the stable one; the Service has to follow.
-    Switch,
-    /// Clients are sent to the new revision alone; the node proxies follow.
-    Settle {
+    /// A step of its list.
+    Step {
+        /// Which, from 0.
+        index: usize,
         /// Since when.
         since: Timestamp,
     },
+    /// All steps are done; a human has to agree.
+    Approval,
+    /// All traffic goes to it, as its pods become ready.
+    Promote,
+    /// Another revision is wanted: it keeps its share until the stable one can carry it.
+    Retreat,
+    /// It failed: it gets nothing from now on, and leaves as soon as every router knows.
+    RollBack,
 }
 
 impl Stage {
-    /// How many stages there are.
-    pub const COUNT: i32 = 3;
-
-    /// The word as it stands in the status.
-    pub const fn as_str(self) -> &'static str {
+    /// Whether it is on its way out.
+    pub const fn is_leaving(self) -> bool {
         match self {
-            Self::Load => "Load",
-            Self::Switch => "Switch",
-            Self::Settle { .. } => "Settle",
+            Self::Retreat | Self::RollBack => true,
+            Self::Load | Self::Step { .. } | Self::Approval | Self::Promote => false,
         }
     }
 
-    /// Its place, from 1.
-    pub const fn index(self) -> i32 {
-        match self {
-            Self::Load => 1,
-            Self::Switch => 2,
-            Self::Settle { .. } => 3,
+    /// Whether the routers may know of it.
+    pub const fn is_public(self) -> bool {
+        !matches!(self, Self::Load)
+    }
+}
+
+impl Rollout {
+    /// One that begins.
+    pub fn new(revision: RevisionHash, stage: Stage, now: Timestamp) -> Self {
+        Self {
+            revision,
+            started_at: now,
+            progressed_at: None,
+            weight: Percent::NONE,
+            applied: Percent::NONE,
+            stage,
+            paused: false,
+            fast: false,
         }
+    }
+
+    /// What names it: a revision may be rolled out more than once.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.revision, self.started_at.as_second())
+    }
+
+    /// Whether no router sends it anything.
+    pub fn gets_nothing(&self) -> bool {
+        self.weight == Percent::NONE && self.applied == Percent::NONE
     }
 }
 
 impl State {
-    /// The revision that clients are to be sent to.
+    /// The revision that clients rely on.
     pub const fn stable(&self) -> Option<&RevisionHash> {
         self.fleet.stable.as_ref()
     }
 
     /// The revision that is on its way.
     pub fn canary(&self) -> Option<&RevisionHash> {
-        let rollout = self.rollout.as_ref()?;
-        match rollout.stage {
-            Stage::Load => Some(&rollout.revision),
-            Stage::Switch | Stage::Settle { .. } => None,
-        }
+        Some(&self.rollout.as_ref()?.revision)
     }
 
     /// The revision that served before and is still there.
-    pub const fn previous(&self) -> Option<&RevisionHash> {
-        self.fleet.previous.as_ref()
+    pub fn previous(&self) -> Option<&RevisionHash> {
+        Some(&self.fleet.previous.as_ref()?.revision)
     }
 
     /// Whether a revision has a part in it.

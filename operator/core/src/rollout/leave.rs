@@ -1,0 +1,109 @@
+//! How a rollout goes back.
+//!
+//! Invariants: what failed gets nothing from this moment on, whatever the stable revision can take;
+//! what was only replaced keeps its share until the stable one can carry it; neither is removed
+//! before every router sends it nothing.
+
+use super::advance::{Transition, with};
+use super::sizes::back;
+use super::{Ending, Signals};
+use crate::Failure;
+use crate::capacity::Percent;
+use crate::identity::RevisionHash;
+use crate::reading::health::Health;
+use crate::state::{Rollout, Stage, State};
+
+/// How traffic is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It harms.
+    AtOnce,
+    /// As the stable revision can carry it.
+    Gently,
+}
+
+/// The rollout of `state` ends, as `ending` says.
+pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition {
+    let mut next = state.clone();
+    match &ending {
+        Ending::Failed(revision, _) | Ending::Aborted(revision) => {
+            next.fleet.failed.retain(|hash| hash != revision);
+            next.fleet.failed.push(revision.clone());
+        }
+        Ending::Promoted { .. } | Ending::Superseded(_) => {}
+    }
+    let unknown = next.rollout.as_ref().is_none_or(Rollout::gets_nothing);
+    if unknown {
+        next.rollout = None;
+        return Transition::ending(next, ending);
+    }
+    let next = with(&next, |rollout| {
+        // The share that it may have in some router is the greater one from here on.
+        rollout.applied = rollout.applied.max(rollout.weight);
+        rollout.progressed_at = None;
+        match manner {
+            Manner::AtOnce => {
+                rollout.stage = Stage::RollBack;
+                rollout.weight = Percent::NONE;
+            }
+            Manner::Gently => rollout.stage = Stage::Retreat,
+        }
+    });
+    Transition::ending(next, ending)
+}
+
+/// One step of a rollout that is on its way out.
+pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
+    if rollout.gets_nothing() {
+        let next = State {
+            rollout: None,
+            ..state.clone()
+        };
+        return Transition::to(next);
+    }
+    if rollout.stage == Stage::RollBack {
+        return Transition::to(with(state, |rollout| rollout.weight = Percent::NONE));
+    }
+    if let Some(failure) = harm(signals) {
+        return harmful(state, &rollout.revision, failure);
+    }
+    let down = !signals.stable.serves() && signals.limits.replicas > 0;
+    if down && signals.canary.serves() {
+        // Nobody else serves: what comes next begins from here.
+        return Transition::to(with(state, |rollout| {
+            rollout.applied = rollout.applied.min(rollout.weight);
+            rollout.stage = Stage::Promote;
+        }));
+    }
+    let weight = back(rollout, signals).map_or(rollout.weight, |shift| shift.weight.rest());
+    Transition::to(with(state, |rollout| {
+        rollout.weight = rollout.weight.min(weight);
+    }))
+}
+
+fn harm(signals: &Signals) -> Option<&Failure> {
+    match (&signals.canary.health, &signals.routers.cut_off) {
+        (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
+        (
+            Health::Absent
+            | Health::Starting { .. }
+            | Health::Unschedulable { .. }
+            | Health::Refused { .. }
+            | Health::Ready,
+            None,
+        ) => None,
+    }
+}
+
+/// It was leaving gently, and is found to harm.
+fn harmful(state: &State, revision: &RevisionHash, failure: &Failure) -> Transition {
+    let known = state.fleet.failed.contains(revision);
+    let ending = Ending::Failed(revision.clone(), failure.clone());
+    let begun = begin(state, Manner::AtOnce, ending);
+    // What is known as failed is not told twice.
+    if known {
+        Transition::to(begun.next)
+    } else {
+        begun
+    }
+}

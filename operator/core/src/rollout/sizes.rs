@@ -1,0 +1,112 @@
+//! How many pods each revision is to have, and the share that may follow: what a state takes.
+//!
+//! Invariant: sizes depend on nothing but the state and the signals, so that whoever renders objects
+//! and whoever decides weights agree.
+
+use super::Signals;
+use crate::capacity::{self, Move, Percent, Shift};
+use crate::state::{Rollout, Stage, State, Step};
+
+/// Pods of each revision; `None` where it has no part in the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of the revision that clients rely on.
+    pub stable: Option<i32>,
+    /// Of the one on its way.
+    pub canary: Option<i32>,
+    /// Of the one before.
+    pub previous: Option<i32>,
+}
+
+/// The sizes that `state` takes.
+pub fn sizes(state: &State, signals: &Signals) -> Sizes {
+    let all = signals.limits.replicas;
+    let previous = state.previous().map(|_| signals.limits.warm_pods());
+    let Some(rollout) = &state.rollout else {
+        return Sizes {
+            stable: state.stable().map(|_| all),
+            canary: None,
+            previous,
+        };
+    };
+    let (stable, canary) = match (state.stable(), rollout.stage) {
+        (None, _) => (None, all),
+        (Some(_), Stage::RollBack) => (Some(all), signals.canary.pods.wanted),
+        (Some(_), Stage::Retreat) => match back(rollout, signals) {
+            Some(shift) => (Some(shift.incoming), shift.outgoing),
+            None => (Some(all), signals.canary.pods.wanted),
+        },
+        (Some(_), Stage::Load) if signals.recreates => recreated(signals),
+        (Some(_), Stage::Load | Stage::Step { .. } | Stage::Approval | Stage::Promote) => {
+            match forth(rollout, signals) {
+                Some(shift) => (Some(shift.outgoing), shift.incoming),
+                None => (Some(all), 0),
+            }
+        }
+    };
+    Sizes {
+        stable,
+        canary: Some(canary),
+        previous,
+    }
+}
+
+/// The new revision's Deployment is made without pods first: what the API server refuses is found
+/// out while the old pods still serve.
+fn recreated(signals: &Signals) -> (Option<i32>, i32) {
+    let all = signals.limits.replicas;
+    let is_made = signals.canary.health != crate::reading::health::Health::Absent
+        || signals.canary.pods.wanted > 0;
+    let old_pods = signals.stable.pods.made > 0;
+    (
+        Some(if is_made { 0 } else { all }),
+        if is_made && !old_pods { all } else { 0 },
+    )
+}
+
+/// The next step towards the canary.
+pub(super) fn forth(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
+    let moving = Move {
+        incoming: signals.canary.pods,
+        outgoing: signals.stable.pods,
+        goal: goal(rollout, signals).max(rollout.weight),
+        commanded: rollout.weight,
+        applied: rollout.applied,
+    };
+    capacity::shift(&signals.limits, &moving)
+}
+
+/// The next step back to the stable revision, in shares of that one.
+pub(super) fn back(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
+    let moving = Move {
+        incoming: signals.stable.pods,
+        outgoing: signals.canary.pods,
+        goal: Percent::ALL,
+        commanded: rollout.weight.rest(),
+        applied: rollout.applied.rest(),
+    };
+    capacity::shift(&signals.limits, &moving)
+}
+
+/// The share that the canary is to have in this stage; while it loads, the one that its pods are for.
+pub(super) fn goal(rollout: &Rollout, signals: &Signals) -> Percent {
+    let steps = signals.steps.as_deref().unwrap_or_default();
+    match rollout.stage {
+        Stage::Load => first_weight(steps),
+        Stage::Step { index, .. } => match steps.get(index) {
+            Some(Step::SetWeight(weight)) => *weight,
+            Some(Step::Pause(_)) | None => rollout.weight,
+        },
+        Stage::Approval => rollout.weight,
+        Stage::Promote => Percent::ALL,
+        Stage::Retreat | Stage::RollBack => Percent::NONE,
+    }
+}
+
+fn first_weight(steps: &[Step]) -> Percent {
+    let mut weights = steps.iter().filter_map(|step| match step {
+        Step::SetWeight(weight) => Some(*weight),
+        Step::Pause(_) => None,
+    });
+    weights.next().unwrap_or(Percent::ALL)
+}
