@@ -18,6 +18,8 @@ pub mod component {
     pub const ENDPOINT: &str = "endpoint";
     /// The Job that checks a model before anything is made for it.
     pub const VERIFY: &str = "verify";
+    /// What stands before the revisions.
+    pub const ROUTER: &str = "router";
     /// The record of a revision.
     pub const REVISION: &str = "revision";
 }

@@ -30,6 +30,9 @@ pub(crate) struct Run {
     /// The same where its pods ask for nvidia.com/gpu; --server-image when absent.
     #[arg(long, env = "OPERATOR_SERVER_IMAGE_CUDA")]
     pub(crate) server_image_cuda: Option<String>,
+    /// The namespace that the operator runs in; by default that of its own account.
+    #[arg(long, env = "OPERATOR_NAMESPACE")]
+    pub(crate) namespace: Option<String>,
     /// Address of /health/live, /health/ready and /metrics.
     #[arg(long, env = "OPERATOR_LISTEN", default_value = "[::]:8080")]
     pub(crate) listen: SocketAddr,

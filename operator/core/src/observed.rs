@@ -9,17 +9,20 @@ use std::sync::Arc;
 use crds::RewardModel;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use serde_json::Value;
+use traffic::status::Report;
 
 use crate::Failure;
-use crate::identity::RevisionHash;
+use crate::identity::{AdminKey, RevisionHash};
 
 /// Everything that a plan is made of.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub struct Observed {
     pub conflicts: Vec<ObjectKey>,
     /// What the API server said when it refused an object of the last plan.
     pub refusal: Option<Failure>,
+    /// What the routers said last, one for each pod that answered.
+    pub reports: Vec<Report>,
     /// Settings of this operator.
     pub settings: Settings,
 }
@@ -64,6 +69,11 @@ pub struct Children {
     pub jobs: Vec<Arc<Job>>,
     pub pods: Vec<Arc<Pod>>,
     pub slices: Vec<Arc<EndpointSlice>>,
+    pub tables: Vec<Arc<ConfigMap>>,
+    pub accounts: Vec<Arc<ServiceAccount>>,
+    pub roles: Vec<Arc<Role>>,
+    pub bindings: Vec<Arc<RoleBinding>>,
+    pub policies: Vec<Arc<NetworkPolicy>>,
 }
 
 impl Children {
@@ -95,6 +105,11 @@ impl Children {
             Kind::Service => found(&self.services, &key.name),
             Kind::PodDisruptionBudget => found(&self.budgets, &key.name),
             Kind::Job => found(&self.jobs, &key.name),
+            Kind::ConfigMap => found(&self.tables, &key.name),
+            Kind::ServiceAccount => found(&self.accounts, &key.name),
+            Kind::Role => found(&self.roles, &key.name),
+            Kind::RoleBinding => found(&self.bindings, &key.name),
+            Kind::NetworkPolicy => found(&self.policies, &key.name),
         }
     }
 }
@@ -136,6 +151,10 @@ pub struct Settings {
     pub server_image: String,
     /// The same where pods ask for a GPU.
     pub server_image_cuda: Option<String>,
+    /// The namespace that it runs in: the routers tell nobody else of their traffic.
+    pub operator_namespace: String,
+    /// What the tokens of the routers' admin ports are made of.
+    pub admin_key: Option<AdminKey>,
 }
 
 /// Kinds of the objects that the operator makes.
@@ -147,6 +166,11 @@ pub enum Kind {
     Service,
     PodDisruptionBudget,
     Job,
+    ConfigMap,
+    ServiceAccount,
+    Role,
+    RoleBinding,
+    NetworkPolicy,
 }
 
 impl Kind {
@@ -158,6 +182,11 @@ impl Kind {
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Job => "Job",
+            Self::ConfigMap => "ConfigMap",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
+            Self::NetworkPolicy => "NetworkPolicy",
         }
     }
 }

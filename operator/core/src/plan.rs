@@ -43,6 +43,8 @@ pub struct Plan {
     pub delete: Vec<ObjectKey>,
     /// Whether pods that serve are stopped, for a while, on purpose.
     pub stops_pods: bool,
+    /// Whether the routers are to be listened to: a rollout is in flight, or one of them does not follow.
+    pub listens: bool,
     /// Events.
     pub notices: Vec<Notice>,
     /// When to look again although nothing changes.
@@ -58,6 +60,7 @@ impl Plan {
             apply: Vec::new(),
             delete: Vec::new(),
             stops_pods: false,
+            listens: false,
             notices: Vec::new(),
             requeue: RESYNC,
         }
@@ -85,6 +88,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if let Some(word) = &decision.unknown {
         return Plan {
             status: status::hold(&reading, &decision, word, now),
+            listens: true,
             ..Plan::nothing(observed, BTreeSet::new())
         };
     }
@@ -109,6 +113,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         apply: objects.apply,
         delete: objects.delete,
         stops_pods: objects.stops_pods,
+        listens: decision.state.rollout.is_some() || reading.reports.is_behind(),
     }
 }
 
@@ -171,6 +176,8 @@ fn requeue(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Durati
 
 #[cfg(test)]
 mod claims;
+#[cfg(test)]
+mod rollouts;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

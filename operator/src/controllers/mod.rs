@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Run;
 use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
-use crate::runtime::{shutdown, telemetry};
+use crate::runtime::{admin_key, shutdown, telemetry};
 
 /// How long reconciles may still run after the stop; less than the pod's grace period.
 const LAST_WORDS: Duration = Duration::from_secs(12);
@@ -43,9 +43,15 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         .context("no Kubernetes cluster to talk to")?;
     let work = async {
         await_definitions(&client, &metrics).await?;
+        let namespace = args
+            .namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned());
         let settings = operator_core::observed::Settings {
             server_image: args.server_image.clone(),
             server_image_cuda: args.server_image_cuda.clone(),
+            admin_key: Some(admin_key::of(&client, &namespace).await?),
+            operator_namespace: namespace,
         };
         reward_model::run(
             client.clone(),

@@ -3,5 +3,6 @@
 //! It must not know of any resource.
 
 pub(crate) mod admin;
+pub(crate) mod admin_key;
 pub(crate) mod shutdown;
 pub(crate) mod telemetry;

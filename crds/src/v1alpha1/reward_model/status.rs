@@ -176,6 +176,9 @@ pub struct RolloutStatus {
     /// Requests that the stable revision answered for the canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallbacks: Option<i64>,
+    /// Whether a human has asked it to skip what is left of its steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fast: Option<bool>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word<Outcome>>,

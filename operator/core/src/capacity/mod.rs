@@ -161,10 +161,11 @@ fn weight(limits: &Limits, moving: &Move) -> Percent {
 
 /// Pods that the outgoing revision keeps while `arriving` are on their way.
 fn outgoing_size(limits: &Limits, moving: &Move, arriving: i32) -> i32 {
-    if moving.applied == Percent::ALL {
-        return 0;
-    }
     let (incoming, outgoing) = (&moving.incoming, &moving.outgoing);
+    let serving = (limits.min_available - incoming.ready).min(outgoing.wanted);
+    if moving.applied == Percent::ALL {
+        return serving.max(0);
+    }
     let end = (limits.room() - arriving).clamp(1, limits.replicas);
     // One more pod at a time may take the place of one that its traffic still needs.
     let next = if incoming.ready < arriving {
@@ -174,7 +175,6 @@ fn outgoing_size(limits: &Limits, moving: &Move, arriving: i32) -> i32 {
     };
     let carries = limits.need(moving.applied.rest());
     let kept = end.max(carries.min(limits.room() - next));
-    let serving = (limits.min_available - incoming.ready).min(outgoing.wanted);
     kept.max(serving)
 }
 

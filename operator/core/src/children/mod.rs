@@ -3,9 +3,10 @@
 //! Invariant: what the stable revision has is never deleted, and a Deployment of a revision that
 //! serves is changed in nothing but its size.
 
-mod capacity;
+mod traffic;
 
 use crds::conditions::StalledReason;
+use crds::v1alpha1::reward_model::rollout::Step;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -17,10 +18,10 @@ use crate::objects::{
     Desired, Write, deployment, disruption_budget, pod, record as record_object, service,
 };
 use crate::observed::{Kind, ObjectKey, revision_of};
-use crate::reading::Reading;
 use crate::reading::resolution::{self, Resolution};
+use crate::reading::{Reading, health};
 use crate::records::{Content, Record, Role};
-use crate::rollout::{Decision, Ending};
+use crate::rollout::{self, Decision, Ending, Sizes};
 use crate::state::State;
 
 /// Objects that are wanted and objects that are to go.
@@ -56,7 +57,9 @@ pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> 
     let mut objects = Objects::default();
     let state = &decision.state;
     // The name that clients know comes first: where it is taken, nothing is started.
-    endpoint(reading, state, &mut objects);
+    traffic::endpoint(reading, state, &mut objects);
+    // Whoever harms is sent nothing more before anything else is done.
+    traffic::table(reading, decision, &mut objects);
     verification(reading, decision, &mut objects);
     let records = records(reading, decision);
     for record in &records {
@@ -67,6 +70,7 @@ pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> 
     }
     let born = birth(reading, state, now, &mut objects);
     revisions(reading, state, born.as_ref(), &mut objects);
+    traffic::routers(reading, state, &mut objects);
     retire(reading, state, &mut objects);
     forget(reading, &records, &mut objects);
     let conflicts = &reading.observed.conflicts;
@@ -123,12 +127,12 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
             Some(Ending::Failed(hash, failure)) if hash == &record.hash => {
                 record.outcome = Some(failure.to_string());
             }
-            Some(Ending::Promoted(hash)) if hash == &record.hash => {
+            Some(Ending::Promoted { revision, .. }) if revision == &record.hash => {
                 record.outcome = Some("Promoted".to_owned());
             }
             Some(
                 Ending::Failed(..)
-                | Ending::Promoted(_)
+                | Ending::Promoted { .. }
                 | Ending::Superseded(_)
                 | Ending::Aborted(_),
             )
@@ -141,12 +145,12 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
 fn role(state: &State, hash: &RevisionHash) -> Role {
     if state.stable() == Some(hash) {
         Role::Stable
+    } else if state.fleet.failed.contains(hash) {
+        Role::Failed
     } else if state.canary() == Some(hash) {
         Role::Canary
     } else if state.previous() == Some(hash) {
         Role::Previous
-    } else if state.fleet.failed.contains(hash) {
-        Role::Failed
     } else {
         Role::Retired
     }
@@ -220,8 +224,17 @@ fn new_record(
         spec: identity::revision_spec(&observed.model.spec),
         model: facts,
         template,
+        steps: steps(reading),
     };
     Ok((record, content))
+}
+
+/// The steps of the rollout that begins.
+fn steps(reading: &Reading<'_>) -> Vec<Step> {
+    let rollout = reading.observed.model.spec.rollout.as_ref();
+    rollout
+        .and_then(|rollout| rollout.steps.clone())
+        .unwrap_or_default()
 }
 
 fn revisions(
@@ -230,11 +243,21 @@ fn revisions(
     born: Option<&(RevisionHash, Content)>,
     objects: &mut Objects,
 ) {
-    let sizes = capacity::sizes(reading, state);
-    objects.stops_pods = sizes.stable == Some(0) && reading.scale.replicas > 0;
+    let sizes = sizes(reading, state);
+    let shrinks = |hash: Option<&RevisionHash>, size: Option<i32>| {
+        let deployment = hash.and_then(|hash| reading.observed.children.deployment(hash));
+        deployment.and_then(health::size) > size
+    };
+    objects.stops_pods = [
+        (state.stable(), sizes.stable),
+        (state.canary(), sizes.canary),
+    ]
+    .into_iter()
+    .any(|(hash, size)| size.is_some() && shrinks(hash, size));
     let parts = [
         (state.stable(), sizes.stable),
         (state.canary(), sizes.canary),
+        (state.previous(), sizes.previous),
     ];
     for (hash, size) in parts {
         if let (Some(hash), Some(size)) = (hash, size) {
@@ -245,6 +268,21 @@ fn revisions(
             };
             revision(reading, hash, template, size, objects);
         }
+    }
+}
+
+/// How many pods each revision has. A model that is read from a claim that one pod at a time may use
+/// is left to the verify Job by whoever has it.
+fn sizes(reading: &Reading<'_>, state: &State) -> Sizes {
+    let sizes = rollout::sizes(state, &rollout::signals(reading, state));
+    let is_read_alone = reading.one_pod_only()
+        && !reading.held()
+        && matches!(reading.resolution, Resolution::Running { .. });
+    let size = |size: Option<i32>| size.map(|size| if is_read_alone { 0 } else { size });
+    Sizes {
+        stable: size(sizes.stable),
+        canary: size(sizes.canary),
+        previous: size(sizes.previous),
     }
 }
 
@@ -279,13 +317,6 @@ fn revision(
     objects.want(Kind::Service, &service, Write::Replace);
     let budget = disruption_budget::of_revision(model, hash);
     objects.want(Kind::PodDisruptionBudget, &budget, Write::Replace);
-}
-
-fn endpoint(reading: &Reading<'_>, state: &State, objects: &mut Objects) {
-    if state.stable().is_some() || reading.source.is_ok() {
-        let service = service::endpoint(&reading.observed.model, state.stable());
-        objects.want(Kind::Service, &service, Write::Replace);
-    }
 }
 
 /// What belongs to a revision without a part in the state goes.

@@ -3,6 +3,7 @@
 //! Invariant: the hash depends on nothing but the spec's `model` (less what changes no score),
 //! `server` and the resolved digest, so that a new default of the operator restarts no model.
 
+mod admin_key;
 pub mod canonical;
 pub mod names;
 
@@ -11,6 +12,8 @@ use std::fmt;
 use crds::RewardModelSpec;
 use crds::value::Digest;
 use serde_json::{Value, json};
+
+pub use admin_key::AdminKey;
 
 /// Hash of a revision: ten hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

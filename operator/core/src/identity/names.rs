@@ -13,6 +13,16 @@ pub fn endpoint(model: &str) -> String {
     model.to_owned()
 }
 
+/// The router: its Deployment, disruption budget, account, rights and network policy.
+pub fn router(model: &str) -> String {
+    format!("{model}-router")
+}
+
+/// The traffic table that the routers follow.
+pub fn table(model: &str) -> String {
+    format!("{model}-traffic")
+}
+
 /// The Job of a verification: `work` is a hash over all that it does, so that a mended image or
 /// placement is another Job.
 pub fn verify_job(model: &str, work: &str, attempt: u32) -> String {

@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod disruption_budget;
 pub mod pod;
 pub mod record;
+pub mod router;
 mod serve_args;
 pub mod service;
 pub mod verify_job;

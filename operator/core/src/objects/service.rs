@@ -5,20 +5,36 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::{HTTP_PORT, HTTP_PORT_NAME, metadata, selector, selector_of};
+use super::{HTTP_PORT, HTTP_PORT_NAME, metadata, router, selector, selector_of};
 use crate::identity::{RevisionHash, names};
 
 /// What the Service selects while no revision serves: no pod has this revision.
 const NO_REVISION: &str = "none";
 
-/// The Service that clients call. It leads to the stable revision's pods; the router's pods will
-/// take their place. It is there from the beginning, so that its address and a conflict over its
-/// name are known early.
-pub fn endpoint(model: &RewardModel, stable: Option<&RevisionHash>) -> Service {
+/// Whose pods clients are led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front<'a> {
+    /// The router's.
+    Router,
+    /// A revision's own, until a router is there.
+    Revision(&'a RevisionHash),
+    /// Nobody's yet.
+    Nobody,
+}
+
+/// The Service that clients call. It leads to the router as soon as one is there. It is there from the
+/// beginning, so that its address and a conflict over its name are known early.
+pub fn endpoint(model: &RewardModel, front: Front<'_>) -> Service {
     let name = names::endpoint(&model.name_any());
-    let mut selector = selector(model);
-    let revision = stable.map_or(NO_REVISION, RevisionHash::as_str);
-    selector.insert(labels::REVISION.to_owned(), revision.to_owned());
+    let selector = match front {
+        Front::Router => router::selector(model),
+        Front::Revision(revision) => selector_of(model, revision),
+        Front::Nobody => {
+            let mut all = selector(model);
+            all.insert(labels::REVISION.to_owned(), NO_REVISION.to_owned());
+            all
+        }
+    };
     Service {
         metadata: metadata(model, name, labels::component::ENDPOINT, None),
         spec: Some(ServiceSpec {

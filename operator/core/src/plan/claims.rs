@@ -157,7 +157,7 @@ fn pods_on_their_way_out_still_hold_their_gpu() {
             .filter(|pod| pod.labels().contains_key(crds::labels::REVISION))
             .any(|pod| pod.metadata.deletion_timestamp.is_some());
         // While both are there; afterwards the old one's Deployment is gone, and its pods go.
-        let both = world.observed.children.deployments.len() == 2;
+        let both = world.revisions().len() == 2;
         let asked = world.sizes().iter().sum::<i32>();
         assert!(!leaving || !both || asked == 0, "started beside them");
         world.follow();

@@ -71,7 +71,7 @@ pub(super) fn of(
     }
     match ending {
         None => {}
-        Some(Ending::Promoted(revision)) => {
+        Some(Ending::Promoted { revision, .. }) => {
             let text = format!("revision {revision} takes the traffic");
             notices.push(Notice::normal("Promoted", text).about(revision));
         }

@@ -74,7 +74,11 @@ fn a_changed_model_takes_over_and_the_old_one_goes() {
     world.settle();
     assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
-    assert_eq!(world.observed.children.deployments.len(), 1);
+    let mut sizes = world.sizes();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 2], "the old one is kept warm with a pod");
+    world.cool();
+    assert_eq!(world.sizes(), [2]);
     assert_eq!(world.observed.children.records.len(), 2);
     let history = world
         .observed
@@ -89,39 +93,21 @@ fn a_changed_model_takes_over_and_the_old_one_goes() {
 }
 
 #[test]
-fn the_service_leads_to_the_old_revision_until_all_new_pods_are_ready() {
+fn clients_are_led_to_the_router_and_a_revision_that_loads_is_in_no_table() {
     let mut world = world();
     world.settle();
-    let old = world
-        .observed
-        .model
-        .status
-        .clone()
-        .unwrap()
-        .stable
-        .unwrap()
-        .revision;
+    let before = world.observed.children.tables.clone();
     world.pods = Pods::Starting;
     world.path("v2");
     for _ in 0..10 {
         world.act(usize::MAX);
         world.follow();
-        let service = world
-            .observed
-            .children
-            .services
-            .iter()
-            .find(|s| s.name_any() == "helpfulness");
-        let selector = service
-            .unwrap()
-            .spec
-            .as_ref()
-            .unwrap()
-            .selector
-            .as_ref()
-            .unwrap();
-        assert_eq!(selector[crds::labels::REVISION], old);
-        assert!(world.observed.children.deployments.len() <= 2);
+        let mut services = world.observed.children.services.iter();
+        let service = services.find(|s| s.name_any() == "helpfulness").unwrap();
+        let selector = service.spec.as_ref().unwrap().selector.clone().unwrap();
+        assert_eq!(selector[crds::labels::COMPONENT], "router");
+        assert_eq!(world.observed.children.tables, before);
+        assert!(world.revisions().len() <= 2);
     }
     assert_eq!(world.condition("Ready"), no("Progressing"));
     assert_eq!(world.condition("Reconciling"), yes("LoadingModel"));
@@ -159,7 +145,7 @@ fn a_revision_whose_pods_fail_never_serves_and_is_not_tried_again() {
     assert_eq!(world.condition("Ready"), no("RolledBack"));
     assert_eq!(world.condition("Stalled"), yes("ModelInvalid"));
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
-    assert_eq!(world.observed.children.deployments.len(), 1);
+    assert_eq!(world.revisions().len(), 1);
     world.pods = Pods::Ready;
     world.settle();
     assert_eq!(
@@ -201,10 +187,10 @@ fn a_model_that_was_mended_in_place_is_read_again_on_retry() {
 fn an_operator_with_other_defaults_restarts_no_model() {
     let mut world = world();
     world.settle();
-    let before = world.observed.children.deployments.clone();
+    let before = world.revisions();
     world.observed.settings.server_image = "server:2".to_owned();
     world.settle();
-    assert_eq!(world.observed.children.deployments, before);
+    assert_eq!(world.revisions(), before);
 }
 
 #[test]
@@ -311,6 +297,7 @@ fn old_records_are_kept_up_to_the_limit() {
             model.spec.server = Some(serde_json::from_value(server).unwrap());
         });
         world.settle();
+        world.cool();
     }
     assert_eq!(world.observed.children.records.len(), 2);
 }
@@ -338,7 +325,8 @@ proptest! {
         world.settle();
         prop_assert_eq!(world.stable_digest(), Some(DIGEST_2.to_owned()));
         prop_assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
-        prop_assert_eq!(world.observed.children.deployments.len(), 1);
+        world.cool();
+        prop_assert_eq!(world.sizes(), [2]);
         prop_assert_eq!(world.empty_writes, 0);
     }
 

@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Plan, plan};
-use crate::identity::RevisionHash;
+use crate::identity::{AdminKey, RevisionHash};
+use crate::objects::router::table;
 use crate::objects::{Desired, Write};
 use crate::observed::{Children, Claim, Kind, ObjectKey, Observed, Question, Settings};
 
@@ -68,6 +69,10 @@ pub(crate) struct World {
     pub(crate) verify: Verify,
     /// Whether pods that are told to go stay for one more round.
     pub(crate) pods_linger: bool,
+    /// Whether the routers follow their table and say so.
+    pub(crate) routers_follow: bool,
+    /// What a router has cut the canary off for.
+    pub(crate) cut_off: Option<(String, String)>,
     /// Writes that changed nothing.
     pub(crate) empty_writes: usize,
 }
@@ -94,9 +99,12 @@ impl World {
                 claim: Claim::NotAsked,
                 conflicts: Vec::new(),
                 refusal: None,
+                reports: Vec::new(),
                 settings: Settings {
                     server_image: "server:1".to_owned(),
                     server_image_cuda: None,
+                    operator_namespace: "betterai-system".to_owned(),
+                    admin_key: AdminKey::new(vec![7; 32]),
                 },
             },
             claim: FREE,
@@ -113,6 +121,8 @@ impl World {
             pods: Pods::Ready,
             verify: Verify::Answers,
             pods_linger: false,
+            routers_follow: true,
+            cut_off: None,
             empty_writes: 0,
         }
     }
@@ -266,7 +276,7 @@ impl World {
         }
         if let Some(real) = &real {
             body["status"] = real["status"].clone();
-            if real["spec"] == body["spec"] && object.write == Write::Replace {
+            if substance(real) == substance(&body) && object.write == Write::Replace {
                 self.empty_writes += 1;
             }
         }
@@ -296,6 +306,11 @@ impl World {
             Kind::Service => put(&mut children.services, body),
             Kind::PodDisruptionBudget => put(&mut children.budgets, body),
             Kind::Job => put(&mut children.jobs, body),
+            Kind::ConfigMap => put(&mut children.tables, body),
+            Kind::ServiceAccount => put(&mut children.accounts, body),
+            Kind::Role => put(&mut children.roles, body),
+            Kind::RoleBinding => put(&mut children.bindings, body),
+            Kind::NetworkPolicy => put(&mut children.policies, body),
         }
     }
 
@@ -317,6 +332,10 @@ impl World {
             Kind::Service => children.services.retain(|o| o.name_any() != key.name),
             Kind::PodDisruptionBudget => children.budgets.retain(|o| o.name_any() != key.name),
             Kind::Job => children.jobs.retain(|o| o.name_any() != key.name),
+            Kind::ConfigMap => children.tables.retain(|o| o.name_any() != key.name),
+            Kind::ServiceAccount | Kind::Role | Kind::RoleBinding | Kind::NetworkPolicy => {
+                panic!("nobody deletes these")
+            }
         }
     }
 
@@ -327,6 +346,43 @@ impl World {
         self.run_deployments();
         self.run_jobs();
         self.follow_endpoints();
+        self.report();
+    }
+
+    /// The routers read their table and say what they do.
+    fn report(&mut self) {
+        if !self.routers_follow {
+            return;
+        }
+        let children = &self.observed.children;
+        let table = children
+            .tables
+            .first()
+            .and_then(|object| table::read(object));
+        let Some(table) = table else { return };
+        let pods = children
+            .pods
+            .iter()
+            .filter(|pod| is_router(pod) && crate::reading::pods::is_ready(pod));
+        let revisions: Vec<Value> = table
+            .revisions()
+            .iter()
+            .map(|row| json!({"revision": row.revision.to_string(), "endpoints": 1, "ready": 1, "effectiveWeight": row.weight.get()}))
+            .collect();
+        let cut_off = self.cut_off.as_ref().map(|(revision, cause)| {
+            json!({"revision": revision, "cause": cause, "message": "5 of 5", "ageMs": 3})
+        });
+        let reports: Vec<_> = pods
+            .map(|pod| {
+                let report = json!({
+                    "schemaVersion": 1, "pod": pod.name_any(), "instance": "i", "sequence": table.generation.0, "synced": true,
+                    "table": {"modelUid": "u", "generation": table.generation.0}, "revisions": revisions, "cutOff": cut_off,
+                });
+                serde_json::from_value(report).unwrap()
+            })
+            .collect();
+        self.version += u64::from(reports != self.observed.reports);
+        self.observed.reports = reports;
     }
 
     /// Pods that nobody wants go; those that were going are gone.
@@ -368,7 +424,11 @@ impl World {
                 .as_ref()
                 .is_some_and(|s| s.ready_replicas > Some(0));
             let alone = !self.one_pod_only() || self.is_alone(&deployment);
+            let is_router = deployment.name_any().ends_with("-router");
+            let has_table = !self.observed.children.tables.is_empty();
             let pods = match (served, alone) {
+                _ if is_router && has_table => Pods::Ready,
+                _ if is_router => Pods::Starting,
                 (true, _) => Pods::Ready,
                 (false, true) => self.pods,
                 (false, false) => Pods::Unplaced,
@@ -413,9 +473,11 @@ impl World {
     /// Whether no pod of another Deployment holds the claim.
     fn is_alone(&self, deployment: &Deployment) -> bool {
         let pods = &self.observed.children.pods;
-        !pods
-            .iter()
-            .any(|pod| !crate::reading::pods::is_over(pod) && owner(pod).0 != deployment.name_any())
+        !pods.iter().any(|pod| {
+            !crate::reading::pods::is_over(pod)
+                && !is_router(pod)
+                && owner(pod).0 != deployment.name_any()
+        })
     }
 
     fn make_pods(&mut self, deployment: &Deployment, wanted: i32, kind: Pods, now: &Time) {
@@ -454,7 +516,7 @@ impl World {
         let one_pod_only = self.one_pod_only();
         let holders = self.observed.children.pods.iter();
         let held = holders
-            .filter(|pod| !owner(pod).0.contains("-verify-"))
+            .filter(|pod| !owner(pod).0.contains("-verify-") && !is_router(pod))
             .count()
             > 0;
         let verify = if one_pod_only && held {
@@ -573,13 +635,57 @@ impl World {
         endpoints.filter(ready).count()
     }
 
-    /// Sizes of the Deployments, by name.
+    /// The share of the traffic that the routers were told to send the revision on its way.
+    pub(crate) fn weight(&self) -> i32 {
+        let table = self
+            .observed
+            .children
+            .tables
+            .first()
+            .and_then(|object| table::read(object));
+        let table = table.unwrap();
+        let canary = table.row(traffic::table::Role::Canary);
+        canary.map_or(0, |row| i32::from(row.weight.get()) / 100)
+    }
+
+    /// Goes on until nothing is kept warm any more.
+    pub(crate) fn cool(&mut self) {
+        self.second += 1_800;
+        self.settle();
+    }
+
+    /// The revisions' Deployments.
+    pub(crate) fn revisions(&self) -> Vec<Arc<Deployment>> {
+        let all = self.observed.children.deployments.iter();
+        all.filter(|d| !d.name_any().ends_with("-router"))
+            .cloned()
+            .collect()
+    }
+
+    /// Their sizes.
     pub(crate) fn sizes(&self) -> Vec<i32> {
-        let deployments = self.observed.children.deployments.iter();
-        deployments
+        self.revisions()
+            .iter()
             .map(|d| d.spec.as_ref().unwrap().replicas.unwrap())
             .collect()
     }
+}
+
+/// What an object says, whoever wrote it and when.
+fn substance(object: &Value) -> Value {
+    let mut all = object.clone();
+    if let Some(all) = all.as_object_mut() {
+        all.remove("metadata");
+        all.remove("status");
+    }
+    all
+}
+
+fn is_router(pod: &Pod) -> bool {
+    pod.labels()
+        .get(crds::labels::COMPONENT)
+        .map(String::as_str)
+        == Some(crds::labels::component::ROUTER)
 }
 
 fn put<T: Resource + DeserializeOwned>(list: &mut Vec<Arc<T>>, body: Value) {

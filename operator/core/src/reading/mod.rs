@@ -8,22 +8,26 @@ pub mod endpoints;
 pub mod health;
 pub mod pods;
 pub mod resolution;
+pub(crate) mod routers;
 
 use crds::RewardModelStatus;
 use crds::v1alpha1::reward_model::rollout::Strategy;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use self::endpoints::Endpoints;
 use self::health::Health;
 use self::resolution::{Inquiry, Resolution, Witness};
+use self::routers::Reports;
 use crate::Failure;
-use crate::identity::{self, RevisionHash, Verification, names};
+use crate::capacity::Pods;
+use crate::identity::{self, RevisionHash, Verification};
 use crate::objects::verify_job;
 use crate::observed::{Claim, Observed};
 use crate::records::{self, Content, ModelFacts, Record};
-use crate::spec::{self, Mount, Scale};
+use crate::rollout::{Routers, Side};
+use crate::spec::{self, Mount, Scale, Step};
 use crate::state::{State, Target, stored};
 
 /// What the objects mean, taken together.
@@ -45,7 +49,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) target: Target,
     /// The state that was decided last, or the word of it that this version does not know.
     pub(crate) state: Result<State, String>,
-    pub(crate) endpoints: Endpoints,
+    pub(crate) reports: Reports,
 }
 
 impl<'a> Reading<'a> {
@@ -58,7 +62,8 @@ impl<'a> Reading<'a> {
             .filter_map(|object| records::read(object))
             .collect();
         records.sort_by_key(|record| record.number);
-        let state = stored::load(model.status.as_ref(), &records);
+        let reports = Reports::of(observed);
+        let state = stored::load(model.status.as_ref(), &records, reports.table.as_ref());
         let wanted = verification(observed, state.as_ref().ok());
         let source = spec::check(&model.spec, observed.claim);
         let scale = Scale::of(&model.spec, last_replicas(observed, &before));
@@ -85,7 +90,6 @@ impl<'a> Reading<'a> {
                 (inquiry.progress(&name, children, now), job)
             }
         };
-        let endpoint = names::endpoint(&model.name_any());
         Self {
             target: target(observed, &source, &resolution, &records, known),
             strategy: model
@@ -94,7 +98,7 @@ impl<'a> Reading<'a> {
                 .as_ref()
                 .map(|rollout| rollout.strategy)
                 .unwrap_or_default(),
-            endpoints: Endpoints::of(&endpoint, &children.slices, &children.pods),
+            reports,
             observed,
             before,
             source,
@@ -156,15 +160,58 @@ impl<'a> Reading<'a> {
         )
     }
 
-    /// Whether a pod of a revision is ready.
-    pub(crate) fn has_ready_pods(&self, hash: &RevisionHash) -> bool {
-        let mut pods = self.observed.children.pods_of(hash);
-        pods.any(|pod| pods::is_active(pod) && pods::is_ready(pod))
+    /// How a revision is doing; `all` where it is to have all pods, else those that it is to have now.
+    pub(crate) fn side(&self, hash: Option<&RevisionHash>, all: bool) -> Side {
+        let Some(hash) = hash else {
+            return Side::ABSENT;
+        };
+        let children = &self.observed.children;
+        let deployment = children.deployment(hash);
+        let wanted = deployment.and_then(health::size).unwrap_or(0);
+        let count = |counts: &dyn Fn(&Pod) -> bool| {
+            let pods = children.pods_of(hash).filter(|pod| counts(pod));
+            i32::try_from(pods.count()).unwrap_or(i32::MAX)
+        };
+        let health = health::of(
+            deployment,
+            children.pods_of(hash),
+            if all { self.scale.replicas } else { wanted },
+        );
+        Side {
+            pods: Pods {
+                wanted,
+                made: count(&pods::is_active),
+                ready: count(&|pod| pods::is_active(pod) && pods::is_ready(pod)),
+                over_quota: matches!(&health, Health::Refused { message } if message.contains("exceeded quota")),
+            },
+            holds_room: self.has_pods(hash),
+            health,
+        }
+    }
+
+    /// The steps of the rollout in flight; `None` while the record that has them was not read.
+    pub(crate) fn steps(&self, state: &State) -> Option<Vec<Step>> {
+        let content = self.content(state.canary()?)?.ok()?;
+        content
+            .steps
+            .iter()
+            .map(|step| Step::read(step).ok())
+            .collect()
+    }
+
+    pub(crate) fn requires_approval(&self) -> bool {
+        let rollout = self.observed.model.spec.rollout.as_ref();
+        rollout.is_some_and(|rollout| rollout.require_approval)
+    }
+
+    /// What the routers say of the rollout in flight.
+    pub(crate) fn routers(&self, state: &State) -> Routers {
+        self.reports.signals(self.observed, state)
     }
 
     /// Whether pods of a revision still hold what they asked for. Those that are over hold nothing;
     /// those on their way out do.
-    pub(crate) fn has_pods(&self, hash: &RevisionHash) -> bool {
+    fn has_pods(&self, hash: &RevisionHash) -> bool {
         let children = &self.observed.children;
         children.pods_of(hash).any(|pod| !pods::is_over(pod))
             || children.deployment(hash).is_some_and(|object| {

@@ -80,6 +80,8 @@ fn acknowledged(state: &State, signals: &Signals) -> State {
     with(state, |rollout| {
         if signals.routers.acknowledged {
             rollout.applied = rollout.weight;
+        } else if signals.routers.released && rollout.weight == Percent::NONE {
+            rollout.applied = Percent::NONE;
         }
     })
 }
@@ -112,9 +114,8 @@ fn begin(state: &State, signals: &Signals, now: Timestamp) -> Option<State> {
         return None;
     };
     let beside = state.stable().is_some() && !signals.recreates;
-    let may = !signals.held
-        && state.stable() != Some(hash)
-        && (!beside || signals.limits.lets_one_in());
+    let may =
+        !signals.held && state.stable() != Some(hash) && (!beside || signals.limits.lets_one_in());
     if !may {
         return None;
     }
@@ -155,9 +156,8 @@ fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transit
     };
     if let Some(failure) = failure {
         // A copy that nobody can take the place of stays, however it is doing.
-        let alone = rollout.stage == Stage::Promote
-            && signals.canary.serves()
-            && !signals.stable.serves();
+        let alone =
+            rollout.stage == Stage::Promote && signals.canary.serves() && !signals.stable.serves();
         let ending = Ending::Failed(rollout.revision.clone(), failure.clone());
         return (!alone).then(|| leave::begin(state, Manner::AtOnce, ending));
     }
@@ -271,7 +271,10 @@ fn approval(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
 }
 
 fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    if rollout.applied == Percent::ALL && rollout.weight == Percent::ALL {
+    let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
+    let short = is_short(rollout, signals);
+    let arrived = rollout.applied == Percent::ALL && rollout.weight == Percent::ALL;
+    if arrived && (alone || !short) {
         return Transition::ending(
             promoted(state, rollout, signals, now),
             Ending::Promoted {
@@ -280,8 +283,7 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
             },
         );
     }
-    let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
-    if !alone && (is_held(rollout, signals) || is_short(rollout, signals)) {
+    if !alone && (is_held(rollout, signals) || short) {
         return Transition::to(stopped(state));
     }
     let shifted = if alone {
@@ -302,7 +304,7 @@ fn promoted(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp)
     let failed = |hash: &RevisionHash| state.fleet.failed.contains(hash);
     next.fleet.previous = state
         .stable()
-        .filter(|hash| !failed(hash) && signals.limits.warm_pods() > 0)
+        .filter(|hash| !failed(hash) && !signals.recreates && signals.limits.warm_pods() > 0)
         .map(|hash| Previous {
             revision: hash.clone(),
             warm_until: until,
@@ -312,19 +314,17 @@ fn promoted(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp)
     next
 }
 
-/// More traffic follows the pods that are ready.
+/// More traffic follows the pods that are ready, once every router has what was decided last.
 fn shifted(state: &State, rollout: &Rollout, signals: &Signals) -> State {
+    if rollout.applied != rollout.weight {
+        return state.clone();
+    }
     let weight = forth(rollout, signals).map_or(rollout.weight, |shift| shift.weight);
     with(state, |rollout| rollout.weight = weight)
 }
 
 /// A rollout that moved, or that waits for the pods of its next share.
-fn progressing(
-    state: &State,
-    before: &Rollout,
-    signals: &Signals,
-    now: Timestamp,
-) -> Transition {
+fn progressing(state: &State, before: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
     let moved = state
         .rollout
         .as_ref()
@@ -373,8 +373,7 @@ fn stopped(state: &State) -> State {
 /// Whether pods that carried its share are gone, without a fault of theirs.
 pub(crate) fn is_short(rollout: &Rollout, signals: &Signals) -> bool {
     let carries = signals.limits.need(rollout.weight);
-    rollout.weight > Percent::NONE
-        && signals.canary.pods.ready < carries.min(signals.limits.most())
+    rollout.weight > Percent::NONE && signals.canary.pods.ready < carries.min(signals.limits.most())
 }
 
 const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {

@@ -109,16 +109,21 @@ fn step(
 
 /// What `state` is held against.
 pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
+    let recreates = reading.strategy == Strategy::Recreate;
+    let alone = recreates || state.stable().is_none();
     Signals {
         target: reading.target.clone(),
         held: reading.held(),
-        recreates: reading.strategy == Strategy::Recreate,
+        recreates,
         steps: reading.steps(state),
         requires_approval: reading.requires_approval(),
         limits: reading.scale.limits,
-        stable: reading.side(state.stable()),
-        canary: reading.side(state.canary()),
-        previous: reading.side(state.previous()),
+        stable: reading.side(state.stable(), false),
+        canary: reading.side(state.canary(), alone),
+        canary_is_made: state
+            .canary()
+            .is_some_and(|hash| reading.observed.children.deployment(hash).is_some()),
+        previous: reading.side(state.previous(), false),
         routers: reading.routers(state),
         patience: reading.scale.progress_deadline,
         warm_for: reading.scale.warm_for,

@@ -16,8 +16,9 @@ mod sizes;
 use crate::Failure;
 use crate::identity::RevisionHash;
 
+pub(crate) use advance::is_short;
 pub use advance::{Transition, advance};
-pub(crate) use decide::{Decision, decide};
+pub(crate) use decide::{Decision, decide, signals};
 pub use signals::{Routers, Side, Signals};
 pub use sizes::{Sizes, sizes};
 

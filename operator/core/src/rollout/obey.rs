@@ -48,7 +48,10 @@ pub(super) fn obey(
         return Err("no rollout is in flight".to_owned());
     };
     let revision = &rollout.revision;
-    if given.revision().is_some_and(|named| named != revision.as_str()) {
+    if given
+        .revision()
+        .is_some_and(|named| named != revision.as_str())
+    {
         return Err(format!(
             "the revision in flight is {revision}, another one than the command names"
         ));
@@ -89,7 +92,10 @@ fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, S
         rollout.paused = false;
     });
     if rollout.stage == Stage::Load {
-        return Ok(Obeyed::to(next, "its steps are skipped once its pods are ready"));
+        return Ok(Obeyed::to(
+            next,
+            "its steps are skipped once its pods are ready",
+        ));
     }
     Ok(Obeyed::to(
         entered(&next, Stage::Promote, now),
@@ -108,14 +114,14 @@ fn resume(
         return Ok(Obeyed::to(next, "the rollout goes on"));
     }
     match (rollout.stage, step(rollout, signals)) {
-        (Stage::Step { index, .. }, Some(Step::Pause(_))) => Ok(Obeyed::to(
-            beyond(state, index, now),
-            "the pause is over",
-        )),
-        (Stage::Approval, _) => Err("it waits for approval: say approve".to_owned()),
-        (Stage::Step { .. } | Stage::Load | Stage::Promote | Stage::Retreat | Stage::RollBack, _) => {
-            Err("the rollout is not paused".to_owned())
+        (Stage::Step { index, .. }, Some(Step::Pause(_))) => {
+            Ok(Obeyed::to(beyond(state, index, now), "the pause is over"))
         }
+        (Stage::Approval, _) => Err("it waits for approval: say approve".to_owned()),
+        (
+            Stage::Step { .. } | Stage::Load | Stage::Promote | Stage::Retreat | Stage::RollBack,
+            _,
+        ) => Err("the rollout is not paused".to_owned()),
     }
 }
 
@@ -123,10 +129,7 @@ fn approve(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, S
     if rollout.stage != Stage::Approval {
         return Err("the rollout does not wait for approval (yet)".to_owned());
     }
-    Ok(Obeyed::to(
-        entered(state, Stage::Promote, now),
-        "approved",
-    ))
+    Ok(Obeyed::to(entered(state, Stage::Promote, now), "approved"))
 }
 
 fn skip(
@@ -168,11 +171,7 @@ fn beyond(state: &State, index: usize, now: Timestamp) -> State {
 }
 
 /// Back to the revision before; the one that serves is not tried again.
-fn roll_back(
-    given: &Acknowledgement,
-    state: &State,
-    now: Timestamp,
-) -> Result<Obeyed, String> {
+fn roll_back(given: &Acknowledgement, state: &State, now: Timestamp) -> Result<Obeyed, String> {
     if state.rollout.is_some() {
         return Err("a rollout is in flight: say abort".to_owned());
     }
@@ -182,13 +181,18 @@ fn roll_back(
                 .to_owned(),
         );
     };
-    if given.revision().is_some_and(|named| named != stable.as_str()) {
+    if given
+        .revision()
+        .is_some_and(|named| named != stable.as_str())
+    {
         return Err(format!(
             "the revision that serves is {stable}, another one than the command names"
         ));
     }
     let mut next = started(state, previous, Stage::Promote, now);
-    next.fleet.failed.retain(|hash| hash != stable && hash != previous);
+    next.fleet
+        .failed
+        .retain(|hash| hash != stable && hash != previous);
     next.fleet.failed.push(stable.clone());
     let failure = Failure::new(
         StalledReason::AbortedByUser,

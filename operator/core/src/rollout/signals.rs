@@ -26,6 +26,8 @@ pub struct Signals {
     pub stable: Side,
     /// How the canary is doing.
     pub canary: Side,
+    /// Whether the canary has a Deployment.
+    pub canary_is_made: bool,
     /// How the previous revision is doing.
     pub previous: Side,
     /// What the routers say.
@@ -43,6 +45,8 @@ pub struct Side {
     pub health: Health,
     /// Its pods.
     pub pods: Pods,
+    /// Whether pods of it, those on their way out included, hold what they asked for.
+    pub holds_room: bool,
 }
 
 impl Side {
@@ -55,6 +59,7 @@ impl Side {
             ready: 0,
             over_quota: false,
         },
+        holds_room: false,
     };
 
     /// Whether a pod of it is ready.
@@ -68,6 +73,8 @@ impl Side {
 pub struct Routers {
     /// All that are there act upon the weight that was decided last.
     pub acknowledged: bool,
+    /// None that is there sends the canary anything, nor will by the table that they were given.
+    pub released: bool,
     /// One of them has cut the canary off, or all together see reason to.
     pub cut_off: Option<Failure>,
 }

@@ -53,15 +53,13 @@ pub fn sizes(state: &State, signals: &Signals) -> Sizes {
 
 /// The new revision's Deployment is made without pods first: what the API server refuses is found
 /// out while the old pods still serve.
-fn recreated(signals: &Signals) -> (Option<i32>, i32) {
+const fn recreated(signals: &Signals) -> (Option<i32>, i32) {
     let all = signals.limits.replicas;
-    let is_made = signals.canary.health != crate::reading::health::Health::Absent
-        || signals.canary.pods.wanted > 0;
-    let old_pods = signals.stable.pods.made > 0;
-    (
-        Some(if is_made { 0 } else { all }),
-        if is_made && !old_pods { all } else { 0 },
-    )
+    let waits = signals.stable.holds_room;
+    if !signals.canary_is_made {
+        return (Some(all), if waits { 0 } else { all });
+    }
+    (Some(0), if waits { 0 } else { all })
 }
 
 /// The next step towards the canary.

@@ -6,9 +6,13 @@ use crds::conditions::StalledReason;
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::commands::{Command, Verb, read};
+use super::obey::obey;
 use super::*;
+use crate::capacity::{Limits, Percent, Pods};
 use crate::reading::health::Health;
-use crate::state::{Fleet, Rollout, Stage, State, Target, stored};
+use crate::spec::Step;
+use crate::state::{Fleet, Previous, Rollout, Stage, State, Target, stored};
 
 fn hash(digit: u8) -> RevisionHash {
     RevisionHash::parse(&format!("{digit:010x}")).unwrap()
@@ -18,6 +22,33 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn pods(ready: i32) -> Pods {
+    Pods {
+        wanted: ready,
+        made: ready,
+        ready,
+        over_quota: false,
+    }
+}
+
+fn side(health: Health, ready: i32) -> Side {
+    Side {
+        health,
+        pods: pods(ready),
+        holds_room: ready > 0,
+    }
+}
+
+fn steps() -> Vec<Step> {
+    vec![
+        Step::SetWeight(Percent::clamped(10)),
+        Step::Pause(Some(Duration::from_mins(5))),
+        Step::SetWeight(Percent::clamped(50)),
+        Step::Pause(None),
+    ]
+}
+
+/// Four replicas and one more, a healthy stable revision, and `target` wanted.
 fn wanting(target: u8) -> Signals {
     Signals {
         target: Target::Revision {
@@ -25,11 +56,26 @@ fn wanting(target: u8) -> Signals {
             failed_before: false,
         },
         held: false,
-        canary: Health::Absent,
-        previous: Health::Absent,
-        stable_is_down: false,
-        only_stable_serves: false,
+        recreates: false,
+        steps: Some(steps()),
+        requires_approval: false,
+        limits: Limits {
+            replicas: 4,
+            surge: 1,
+            min_available: 2,
+            warm: 1,
+        },
+        stable: side(Health::Ready, 4),
+        canary: side(Health::Ready, 4),
+        canary_is_made: true,
+        previous: Side::ABSENT,
+        routers: Routers {
+            acknowledged: true,
+            released: false,
+            cut_off: None,
+        },
         patience: Duration::from_mins(15),
+        warm_for: Duration::from_mins(30),
     }
 }
 
@@ -55,334 +101,483 @@ fn steady(stable: u8) -> State {
     }
 }
 
-fn rolling(stable: u8, previous: Option<u8>, revision: u8, stage: Stage) -> State {
-    let mut rolling = steady(stable);
-    rolling.fleet.previous = previous.map(hash);
+/// Revision 2 is on its way from 1.
+fn rolling(stage: Stage, weight: i32) -> State {
+    let mut rolling = steady(1);
+    let weight = Percent::clamped(weight);
     rolling.rollout = Some(Rollout {
-        revision: hash(revision),
-        started_at: at(0),
-        progressed_at: None,
-        stage,
+        weight,
+        applied: weight,
+        ..Rollout::new(hash(2), stage, at(0))
     });
     rolling
 }
 
-fn loading() -> State {
-    rolling(1, None, 2, Stage::Load)
+/// It gets nothing any more, and not every router is known to know.
+fn rolling_back() -> State {
+    let mut state = rolling(Stage::RollBack, 0);
+    state.rollout.as_mut().unwrap().applied = Percent::clamped(50);
+    state
 }
 
-fn stage(state: &State) -> Option<Stage> {
-    state.rollout.as_ref().map(|rollout| rollout.stage)
+fn step(index: usize) -> Stage {
+    Stage::Step {
+        index,
+        since: at(0),
+    }
+}
+
+fn stages() -> Vec<(&'static str, State)> {
+    vec![
+        ("at rest", steady(1)),
+        ("Load", rolling(Stage::Load, 0)),
+        ("SetWeight 10", rolling(step(0), 0)),
+        ("Pause 5m", rolling(step(1), 10)),
+        ("Pause", rolling(step(3), 50)),
+        ("Approval", rolling(Stage::Approval, 50)),
+        ("Promote", rolling(Stage::Promote, 50)),
+        ("Retreat", rolling(Stage::Retreat, 50)),
+        ("RollBack", rolling_back()),
+    ]
+}
+
+type Change = fn(&mut Signals);
+
+const EVENTS: [(&str, Change); 13] = [
+    ("all is well", |_| ()),
+    ("pods start", |s| s.canary = side(starting(None), 0)),
+    ("no room", |s| {
+        let message = "0/1 nodes".to_owned();
+        s.canary = side(Health::Unschedulable { message }, 0);
+    }),
+    ("canary fails", |s| {
+        s.canary.health = Health::Failed(failure())
+    }),
+    ("cut off", |s| {
+        s.routers.cut_off = Some(Failure::new(StalledReason::CutOff, "Errors: 5 of 5"));
+    }),
+    ("canary lost", |s| s.canary.pods.ready = 0),
+    ("stable lost", |s| s.stable.pods.ready = 0),
+    ("a router is silent", |s| s.routers.acknowledged = false),
+    ("another spec", |s| s.target = wanting(3).target),
+    ("spec goes back", |s| s.target = wanting(1).target),
+    ("source is read", |s| s.target = Target::BeingRead),
+    ("suspended", |s| s.held = true),
+    ("approval needed", |s| s.requires_approval = true),
+];
+
+fn told(before: &State, next: &State, ending: Option<&Ending>) -> String {
+    let stage = next.rollout.as_ref().map_or_else(
+        || {
+            format!(
+                "at rest on {}",
+                next.stable().map_or("", RevisionHash::as_str)
+            )
+        },
+        |rollout| {
+            let stage = match rollout.stage {
+                Stage::Step { index, .. } => format!("Step {}", index + 1),
+                other => format!("{other:?}"),
+            };
+            format!("{stage} {}", rollout.weight)
+        },
+    );
+    let ending = match ending {
+        None => String::new(),
+        Some(Ending::Promoted { .. }) => ", promoted".to_owned(),
+        Some(Ending::Superseded(_)) => ", superseded".to_owned(),
+        Some(Ending::Failed(..)) => ", failed".to_owned(),
+        Some(Ending::Aborted(_)) => ", aborted".to_owned(),
+    };
+    if before == next && ending.is_empty() {
+        "stays".to_owned()
+    } else {
+        format!("{stage}{ending}")
+    }
 }
 
 #[test]
-fn a_new_revision_starts_beside_the_stable_one() {
-    assert_eq!(advance(&steady(1), &wanting(2), at(0)).next, loading());
+fn the_transition_table() {
+    let mut table = String::new();
+    for (name, state) in stages() {
+        table.push_str(&format!("{name}\n"));
+        for (event, change) in EVENTS {
+            let mut signals = wanting(2);
+            change(&mut signals);
+            let transition = advance(&state, &signals, at(60));
+            let told = told(&state, &transition.next, transition.ending.as_ref());
+            table.push_str(&format!("  {event:<20} {told}\n"));
+        }
+    }
+    insta::assert_snapshot!(table);
 }
 
 #[test]
-fn nothing_starts_where_it_is_held_or_failed_before() {
-    let failed = Target::Revision {
+fn the_commands_table() {
+    let mut table = String::new();
+    for (name, state) in stages() {
+        let mut state = state;
+        if state.rollout.is_none() {
+            state.fleet.previous = Some(Previous {
+                revision: hash(9),
+                warm_until: at(900),
+            });
+        }
+        table.push_str(&format!("{name}\n"));
+        for verb in [
+            "promote",
+            "abort",
+            "rollback",
+            "pause",
+            "resume",
+            "approve",
+            "skip-step",
+        ] {
+            let Command::Given(kind, given) = read(Some(&format!("{verb}/1")), None) else {
+                panic!("{verb}")
+            };
+            let told = match obey(kind, &given, &state, &wanting(2), at(60)) {
+                Ok(obeyed) => format!(
+                    "{}: {}",
+                    told(&state, &obeyed.next, obeyed.ending.as_ref()),
+                    obeyed.said
+                ),
+                Err(why) => format!("refused: {why}"),
+            };
+            table.push_str(&format!("  {verb:<20} {told}\n"));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_stale_click_does_nothing() {
+    for verb in [
+        "promote",
+        "abort",
+        "pause",
+        "resume",
+        "approve",
+        "skip-step",
+        "rollback",
+    ] {
+        let text = format!("{verb}/ffffffffff/1");
+        let Command::Given(kind, given) = read(Some(&text), None) else {
+            panic!("{verb}")
+        };
+        for (_, state) in stages() {
+            assert!(
+                obey(kind, &given, &state, &wanting(2), at(60)).is_err(),
+                "{verb}"
+            );
+        }
+    }
+}
+
+#[test]
+fn weights_follow_the_pods_that_carry_them() {
+    let mut state = rolling(step(2), 10);
+    let mut signals = wanting(2);
+    for (ready, expected) in [(0, 10), (1, 25), (2, 50), (4, 50)] {
+        signals.canary = side(starting(Some(at(60))), ready);
+        // One router still uses what it had.
+        signals.routers.acknowledged = false;
+        state.rollout.as_mut().unwrap().weight = Percent::clamped(10);
+        let next = advance(&state, &signals, at(60)).next;
+        assert_eq!(next.rollout.unwrap().weight.get(), expected, "{ready}");
+    }
+}
+
+#[test]
+fn a_superseded_canary_keeps_its_share_until_stable_can_carry_it() {
+    let mut signals = wanting(3);
+    signals.stable = side(Health::Ready, 2);
+    signals.canary = side(Health::Ready, 2);
+    let begun = advance(&rolling(step(3), 50), &signals, at(0));
+    assert_eq!(begun.ending, Some(Ending::Superseded(hash(2))));
+    let mut state = begun.next;
+    let mut seen = Vec::new();
+    for ready in [2, 3, 4, 4] {
+        signals.stable = side(Health::Ready, ready);
+        state = advance(&state, &signals, at(1)).next;
+        seen.extend(state.rollout.as_ref().map(|rollout| rollout.weight.get()));
+    }
+    assert_eq!(seen, [50, 25, 0]);
+    assert_eq!(state.rollout, None, "every router has acknowledged it");
+}
+
+#[test]
+fn what_failed_gets_nothing_at_once_whatever_stable_can_take() {
+    let mut signals = wanting(2);
+    signals.stable = side(starting(None), 1);
+    signals.canary.health = Health::Failed(failure());
+    let next = advance(&rolling(step(3), 50), &signals, at(0)).next;
+    let rollout = next.rollout.clone().unwrap();
+    assert_eq!(
+        (rollout.stage, rollout.weight),
+        (Stage::RollBack, Percent::NONE)
+    );
+    assert_eq!(next.fleet.failed, [hash(2)]);
+    // Its pods stay until the last router knows.
+    signals.routers.acknowledged = false;
+    assert_eq!(advance(&next, &signals, at(1)).next, next);
+    assert!(sizes(&next, &signals).canary > Some(0));
+    signals.routers.released = true;
+    assert_eq!(advance(&next, &signals, at(2)).next.rollout, None);
+}
+
+#[test]
+fn promotion_moves_the_role_and_keeps_the_old_revision_warm() {
+    let state = rolling(Stage::Promote, 100);
+    let transition = advance(&state, &wanting(2), at(60));
+    let next = transition.next;
+    assert_eq!(next.stable(), Some(&hash(2)));
+    let kept = next.fleet.previous.clone().unwrap();
+    assert_eq!((kept.revision, kept.warm_until), (hash(1), at(60 + 1800)));
+    assert_eq!(sizes(&next, &wanting(2)).previous, Some(1));
+    // When its time is over it goes.
+    let later = advance(&next, &wanting(2), at(60 + 1800)).next;
+    assert_eq!(later.fleet.previous, None);
+}
+
+#[test]
+fn a_spec_that_goes_back_to_what_is_warm_takes_no_steps() {
+    let mut state = steady(2);
+    state.fleet.previous = Some(Previous {
+        revision: hash(1),
+        warm_until: at(900),
+    });
+    let mut signals = wanting(1);
+    signals.canary = side(Health::Ready, 1);
+    let begun = advance(&state, &signals, at(0)).next;
+    let rollout = begun.rollout.clone().unwrap();
+    assert_eq!((rollout.stage, rollout.revision), (Stage::Promote, hash(1)));
+    let next = advance(&begun, &signals, at(0)).next;
+    assert_eq!(
+        next.rollout.unwrap().weight.get(),
+        25,
+        "the one warm pod of four"
+    );
+}
+
+#[test]
+fn a_rollback_on_command_is_not_taken_back_by_the_spec_that_still_asks_for_the_other() {
+    let mut state = steady(2);
+    state.fleet.previous = Some(Previous {
+        revision: hash(1),
+        warm_until: at(900),
+    });
+    let Command::Given(Verb::Rollback, given) = read(Some("rollback/1"), None) else {
+        panic!()
+    };
+    let mut signals = wanting(2);
+    let obeyed = obey(Verb::Rollback, &given, &state, &signals, at(0)).unwrap();
+    signals.target = Target::Revision {
         hash: hash(2),
         failed_before: true,
     };
-    for signals in [
-        Signals {
-            held: true,
-            ..wanting(2)
-        },
-        Signals {
-            target: failed,
-            ..wanting(2)
-        },
-    ] {
-        assert_eq!(advance(&steady(1), &signals, at(0)).next, steady(1));
+    let mut next = obeyed.next;
+    for second in 1..4 {
+        next = advance(&next, &signals, at(second)).next;
     }
-}
-
-#[test]
-fn a_canary_that_fails_leaves_the_stable_revision_alone_and_is_remembered() {
-    let signals = Signals {
-        canary: Health::Failed(failure()),
-        ..wanting(2)
-    };
-    let transition = advance(&loading(), &signals, at(0));
-    let mut expected = steady(1);
-    expected.fleet.failed = vec![hash(2)];
-    assert_eq!(transition.next, expected);
-    assert_eq!(transition.ending, Some(Ending::Failed(hash(2), failure())));
-}
-
-#[test]
-fn a_canary_is_superseded_as_soon_as_the_spec_asks_for_another_or_for_what_cannot_be() {
-    for signals in [
-        wanting(3),
-        wanting(1),
-        Signals {
-            target: Target::Unavailable,
-            ..wanting(2)
-        },
-    ] {
-        // Even a ready one: nobody wants it any more.
-        let signals = Signals {
-            canary: Health::Ready,
-            ..signals
-        };
-        let transition = advance(&loading(), &signals, at(0));
-        assert_eq!(transition.next, steady(1));
-        assert_eq!(transition.ending, Some(Ending::Superseded(hash(2))));
-    }
-}
-
-#[test]
-fn a_canary_waits_where_the_target_is_being_read_or_all_is_held() {
-    for signals in [
-        Signals {
-            target: Target::BeingRead,
-            ..wanting(2)
-        },
-        Signals {
-            held: true,
-            ..wanting(2)
-        },
-    ] {
-        for canary in [Health::Ready, starting(None)] {
-            let signals = Signals {
-                canary,
-                ..signals.clone()
-            };
-            let transition = advance(&loading(), &signals, at(100_000));
-            assert_eq!(transition.next, loading());
-            assert_eq!(transition.ending, None);
-        }
-    }
+    assert_eq!(
+        (next.stable(), next.rollout.as_ref()),
+        (Some(&hash(1)), None)
+    );
+    assert_eq!(next.fleet.failed, [hash(2)]);
+    assert_eq!(
+        next.fleet.previous, None,
+        "what was sent away is not kept warm"
+    );
 }
 
 #[test]
 fn the_deadline_begins_with_the_work_and_anew_with_each_step_forward() {
-    let begun = advance(
-        &loading(),
-        &Signals {
-            canary: starting(None),
-            ..wanting(2)
-        },
-        at(1_000),
-    );
-    assert_eq!(begun.ending, None);
-    assert_eq!(begun.wake_after, Some(Duration::from_mins(15)));
-    let forward = Signals {
-        canary: starting(Some(at(1_500))),
-        ..wanting(2)
-    };
-    let later = advance(&begun.next, &forward, at(2_000));
-    assert_eq!(later.wake_after, Some(Duration::from_secs(400)));
-    let late = advance(&later.next, &forward, at(2_400));
-    assert!(matches!(
-        late.ending,
-        Some(Ending::Failed(
-            _,
-            Failure {
-                reason: StalledReason::DeadlineExceeded,
-                ..
-            }
-        ))
-    ));
+    let mut signals = wanting(2);
+    signals.canary = side(starting(Some(at(100))), 0);
+    let waiting = advance(&rolling(Stage::Load, 0), &signals, at(100));
+    assert_eq!(waiting.wake_after, Some(signals.patience));
+    let over = advance(&waiting.next, &signals, at(100 + 900));
+    assert!(matches!(over.ending, Some(Ending::Failed(..))));
+    signals.canary = side(starting(Some(at(200))), 0);
+    let again = advance(&waiting.next, &signals, at(100 + 900));
+    assert_eq!(again.ending, None);
 }
 
 #[test]
-fn a_ready_canary_becomes_stable_and_the_old_one_stays_until_clients_have_left_it() {
-    let ready = Signals {
-        canary: Health::Ready,
-        ..wanting(2)
-    };
-    let promoted = advance(&loading(), &ready, at(0));
-    assert_eq!(promoted.ending, Some(Ending::Promoted(hash(2))));
-    assert_eq!(promoted.next.previous(), Some(&hash(1)));
-    let waiting = advance(&promoted.next, &wanting(2), at(5)).next;
-    assert_eq!(stage(&waiting), Some(Stage::Switch));
-    let serving = Signals {
-        only_stable_serves: true,
-        ..wanting(2)
-    };
-    let settling = advance(&waiting, &serving, at(10));
-    assert_eq!(stage(&settling.next), Some(Stage::Settle { since: at(10) }));
-    assert_eq!(settling.wake_after, Some(SETTLE));
-    // An old pod turns up in the slices again: the time starts anew.
-    let again = advance(&settling.next, &wanting(2), at(14)).next;
-    assert_eq!(stage(&again), Some(Stage::Switch));
-    assert_eq!(advance(&settling.next, &serving, at(15)).next, steady(2));
-}
-
-#[test]
-fn the_first_revision_has_nobody_to_wait_for_but_its_own_endpoints() {
-    let mut first = rolling(2, None, 2, Stage::Switch);
-    first.fleet.previous = None;
-    assert_eq!(advance(&first, &wanting(2), at(0)).next, first);
-    let serving = Signals {
-        only_stable_serves: true,
-        ..wanting(2)
-    };
-    assert_eq!(advance(&first, &serving, at(0)).next, steady(2));
+fn a_pause_or_an_approval_never_times_out() {
+    for (stage, weight) in [(step(3), 50), (Stage::Approval, 50)] {
+        let state = rolling(stage, weight);
+        let transition = advance(&state, &wanting(2), at(1_000_000));
+        assert_eq!((transition.next, transition.ending), (state, None));
+    }
 }
 
 #[test]
 fn a_clock_that_is_behind_waits_and_does_not_skip() {
-    let state = rolling(2, Some(1), 2, Stage::Settle { since: at(100) });
-    let serving = Signals {
-        only_stable_serves: true,
-        ..wanting(2)
-    };
-    assert_eq!(advance(&state, &serving, at(50)).wake_after, Some(SETTLE));
-}
-
-#[test]
-fn a_spec_that_goes_back_during_the_switch_turns_it_round() {
-    let state = rolling(2, Some(1), 2, Stage::Settle { since: at(1) });
-    let signals = Signals {
-        previous: Health::Ready,
-        ..wanting(1)
-    };
-    let next = advance(&state, &signals, at(2)).next;
-    assert_eq!(next, rolling(1, Some(2), 1, Stage::Switch));
-}
-
-#[test]
-fn a_ready_canary_serves_where_nobody_else_does_though_all_is_held() {
-    let signals = Signals {
-        held: true,
-        stable_is_down: true,
-        canary: Health::Ready,
-        ..wanting(2)
-    };
-    let transition = advance(&loading(), &signals, at(0));
-    assert_eq!(transition.ending, Some(Ending::Promoted(hash(2))));
-}
-
-#[test]
-fn a_fix_gets_in_where_the_promoted_revision_broke_before_the_old_one_was_gone() {
-    for stage in [Stage::Switch, Stage::Settle { since: at(1) }] {
-        for target in [1, 3] {
-            let down = Signals {
-                stable_is_down: true,
-                ..wanting(target)
-            };
-            let next = advance(&rolling(2, Some(1), 2, stage), &down, at(2)).next;
-            assert_eq!(next.canary(), Some(&hash(target)));
-            assert_eq!(next.stable(), Some(&hash(2)));
-            assert_eq!(next.previous(), Some(&hash(1)));
-        }
-    }
+    let transition = advance(&rolling(step(1), 10), &wanting(2), at(-500));
+    assert_eq!(transition.wake_after, Some(Duration::from_mins(5)));
 }
 
 fn health() -> impl Strategy<Value = Health> {
-    let message = String::new;
+    let message = || "m".to_owned();
     prop_oneof![
-        Just(Health::Absent),
-        prop::option::of(0_i64..50).prop_map(|second| starting(second.map(at))),
-        Just(Health::Unschedulable { message: message() }),
-        Just(Health::Refused { message: message() }),
-        Just(Health::Ready),
-        Just(Health::Failed(failure())),
+        1 => Just(Health::Absent),
+        1 => (0..2_000_i64).prop_map(|since| starting(Some(at(since)))),
+        1 => Just(Health::Unschedulable { message: message() }),
+        1 => Just(Health::Refused { message: message() }),
+        4 => Just(Health::Ready),
+        1 => Just(Health::Failed(failure())),
     ]
+}
+
+fn sides() -> impl Strategy<Value = Side> {
+    (health(), 0..5_i32).prop_map(|(health, ready)| side(health, ready))
 }
 
 fn signals() -> impl Strategy<Value = Signals> {
     let target = prop_oneof![
-        Just(Target::BeingRead),
-        Just(Target::Unavailable),
-        (1_u8..5, any::<bool>()).prop_map(|(n, failed_before)| Target::Revision {
-            hash: hash(n),
-            failed_before
+        1 => Just(Target::BeingRead),
+        1 => Just(Target::Unavailable),
+        8 => (1..4_u8, prop::bool::weighted(0.1)).prop_map(|(digit, failed_before)| Target::Revision {
+            hash: hash(digit),
+            failed_before,
         }),
     ];
-    (target, any::<bool>(), health(), health(), any::<bool>()).prop_map(
-        |(target, held, canary, previous, only_stable_serves)| Signals {
-            target,
-            held,
-            canary,
-            previous,
-            stable_is_down: false,
-            only_stable_serves,
-            patience: Duration::from_secs(20),
+    let flags = (
+        any::<bool>(),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.05),
+        any::<bool>(),
+        prop::bool::weighted(0.1),
+    );
+    (target, sides(), sides(), flags, 0..2_i32).prop_map(
+        |(target, stable, canary, (acknowledged, held, cut, released, approval), surge)| {
+            let mut all = wanting(2);
+            all.limits.surge = surge;
+            all.target = target;
+            all.stable = stable;
+            all.canary = canary;
+            all.held = held;
+            all.requires_approval = approval;
+            all.routers = Routers {
+                acknowledged,
+                released,
+                cut_off: cut.then(|| Failure::new(StalledReason::CutOff, "Errors: 5")),
+            };
+            all
         },
     )
 }
 
 fn path() -> impl Strategy<Value = Vec<(Signals, i64)>> {
-    prop::collection::vec((signals(), 0_i64..4), 1..40)
+    prop::collection::vec((signals(), 0..400_i64), 1..60)
+}
+
+/// Walks the path, and calls `check` with each step.
+fn walk(path: &[(Signals, i64)], mut check: impl FnMut(&State, &Signals, &Transition)) {
+    let (mut state, mut now) = (steady(1), 0);
+    for (signals, seconds) in path {
+        now += seconds;
+        let transition = advance(&state, signals, at(now));
+        check(&state, signals, &transition);
+        state = transition.next;
+    }
+}
+
+fn weight(state: &State) -> Percent {
+    state
+        .rollout
+        .as_ref()
+        .map_or(Percent::NONE, |rollout| rollout.weight)
 }
 
 proptest! {
     #[test]
-    fn only_a_ready_revision_that_the_spec_wants_ever_becomes_stable(path in path()) {
-        let (mut state, mut now) = (State::default(), 0);
-        for (signals, seconds) in path {
-            now += seconds;
-            let transition = advance(&state, &signals, at(now));
-            if transition.next.stable() != state.stable() {
-                let ready = match stage(&state) {
-                    Some(Stage::Load) => signals.canary == Health::Ready,
-                    Some(Stage::Switch | Stage::Settle { .. }) => signals.previous == Health::Ready,
-                    None => false,
-                };
-                prop_assert!(ready && !signals.held);
-                prop_assert_eq!(signals.target.revision(), transition.next.stable());
+    fn traffic_goes_to_nobody_without_a_ready_pod(path in path()) {
+        walk(&path, |before, signals, transition| {
+            if weight(&transition.next) > weight(before) {
+                assert!(signals.canary.pods.ready > 0);
             }
-            state = transition.next;
-        }
+        });
+    }
+
+    #[test]
+    fn a_share_falls_only_with_a_cause(path in path()) {
+        walk(&path, |before, signals, transition| {
+            let same = before.rollout.as_ref().map(Rollout::id) == transition.next.rollout.as_ref().map(Rollout::id);
+            if same && weight(&transition.next) < weight(before) {
+                let leaving = before.rollout.as_ref().is_some_and(|rollout| rollout.stage.is_leaving());
+                let harm = matches!(signals.canary.health, Health::Failed(_)) || signals.routers.cut_off.is_some();
+                assert!(leaving || harm, "{before:?}\n{signals:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn what_may_still_get_requests_is_never_removed(path in path()) {
+        walk(&path, |before, signals, transition| {
+            let Some(rollout) = &before.rollout else { return };
+            let gone = !transition.next.has(&rollout.revision);
+            let released = rollout.gets_nothing() || signals.routers.acknowledged && rollout.weight == Percent::NONE
+                || signals.routers.released && rollout.weight == Percent::NONE;
+            assert!(!gone || released, "{before:?}");
+        });
+    }
+
+    #[test]
+    fn only_answers_deadlines_and_humans_brand_a_revision(path in path()) {
+        walk(&path, |before, signals, transition| {
+            if transition.next.fleet.failed.len() > before.fleet.failed.len() {
+                let harm = matches!(signals.canary.health, Health::Failed(_)) || signals.routers.cut_off.is_some();
+                let late = matches!(&transition.ending, Some(Ending::Failed(_, failure)) if failure.reason == StalledReason::DeadlineExceeded);
+                assert!(harm || late);
+            }
+        });
     }
 
     #[test]
     fn what_serves_is_never_forgotten(path in path()) {
-        let (mut state, mut now) = (State::default(), 0);
-        for (signals, seconds) in path {
-            now += seconds;
-            let next = advance(&state, &signals, at(now)).next;
-            // The revision that clients were sent to stays, unless clients have left it.
-            if let Some(stable) = state.stable() {
-                prop_assert!(next.stable() == Some(stable) || next.previous() == Some(stable));
-            }
-            state = next;
-        }
+        walk(&path, |_, _, transition| assert!(transition.next.stable().is_some()));
     }
 
     #[test]
-    fn only_answers_and_deadlines_brand_a_revision(path in path()) {
-        let (mut state, mut now) = (State::default(), 0);
-        for (signals, seconds) in path {
-            now += seconds;
-            let next = advance(&state, &signals, at(now)).next;
-            if next.fleet.failed.len() > state.fleet.failed.len() {
-                let fair = matches!(signals.canary, Health::Failed(_) | Health::Starting { .. });
-                prop_assert!(fair);
+    fn only_what_has_all_the_traffic_becomes_stable(path in path()) {
+        walk(&path, |before, signals, transition| {
+            if before.stable() != transition.next.stable() {
+                let rollout = before.rollout.as_ref().unwrap();
+                assert_eq!(rollout.weight, Percent::ALL);
+                assert!(rollout.applied == Percent::ALL || signals.routers.acknowledged);
             }
-            state = next;
-        }
+        });
+    }
+
+    /// At a fixed time the machine comes to rest: no two states follow each other for ever.
+    #[test]
+    fn a_fixed_time_and_fixed_signals_come_to_rest(path in path()) {
+        walk(&path, |before, signals, _| {
+            let mut state = before.clone();
+            let mut signals = signals.clone();
+            for round in 0.. {
+                assert!(round < 40, "{state:?}\n{signals:?}");
+                if let Target::Revision { hash, failed_before } = &mut signals.target {
+                    *failed_before = state.fleet.failed.contains(hash);
+                }
+                let next = advance(&state, &signals, at(5_000)).next;
+                if next == state {
+                    break;
+                }
+                state = next;
+            }
+        });
     }
 
     #[test]
     fn a_state_survives_being_stored(path in path()) {
-        use crds::v1alpha1::reward_model::status::{Phase, RevisionStatus, RewardModelStatus};
-        let revision = |hash: Option<&RevisionHash>| hash.map(|hash| RevisionStatus {
-            revision: hash.to_string(), ..RevisionStatus::default()
+        walk(&path, |_, _, transition| {
+            let state = &transition.next;
+            let status = crate::status::tests::stored(state, &steps());
+            assert_eq!(&stored::load(Some(&status), &[], None).unwrap(), state);
         });
-        let (mut state, mut now) = (State::default(), 0);
-        let mut shown = None;
-        for (signals, seconds) in path {
-            now += seconds;
-            state = advance(&state, &signals, at(now)).next;
-            shown = stored::store(&state, shown.as_ref(), signals.patience, at(now));
-            let failed = state.fleet.failed.iter().map(ToString::to_string);
-            let status = RewardModelStatus {
-                phase: Some(Phase::Pending.into()),
-                stable: revision(state.stable()),
-                canary: revision(state.canary()),
-                previous: revision(state.previous()),
-                rollout: shown.clone(),
-                failed_revisions: Some(failed.collect()),
-                ..RewardModelStatus::default()
-            };
-            prop_assert_eq!(&stored::load(Some(&status), &[]).unwrap(), &state);
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: a spec that passes can be built from; what this version does not do is refused, never
 //! ignored; every sentence says what to do.
 
+mod step;
 mod unbuilt;
 
 use std::time::Duration;
@@ -15,7 +16,10 @@ use crds::v1alpha1::reward_model::rollout::Strategy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Failure;
+use crate::capacity::Limits;
 use crate::observed::Claim;
+
+pub use step::Step;
 
 /// A folder of a volume that a model is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +38,12 @@ pub struct Scale {
     pub replicas: i32,
     /// Pods that have to serve for the model to count as available.
     pub min_available: i32,
+    /// How many pods there may be.
+    pub limits: Limits,
     /// How long a rollout may make no progress.
     pub progress_deadline: Duration,
+    /// How long the revision before the stable one is kept warm.
+    pub warm_for: Duration,
     /// Superseded revisions that are kept.
     pub revision_history_limit: usize,
 }
@@ -46,11 +54,21 @@ impl Scale {
         let rollout = spec.rollout.clone().unwrap_or_default();
         let replicas = spec.replicas.unwrap_or(last).max(0);
         let deadline = rollout.progress_deadline.to_std();
+        let capacity = &rollout.capacity;
+        let window = &rollout.rollback_window;
+        let min_available = scaled(&capacity.min_available, replicas)
+            .unwrap_or(replicas)
+            .min(replicas);
         Self {
             replicas,
-            min_available: scaled(&rollout.capacity.min_available, replicas)
-                .unwrap_or(replicas)
-                .min(replicas),
+            min_available,
+            limits: Limits {
+                replicas,
+                surge: scaled(&capacity.max_surge, replicas).unwrap_or(0),
+                min_available,
+                warm: scaled(&window.warm_replicas, replicas).unwrap_or(0),
+            },
+            warm_for: window.duration.to_std().unwrap_or_default(),
             progress_deadline: deadline
                 .unwrap_or(Duration::from_mins(15))
                 .max(Duration::from_secs(1)),
@@ -72,10 +90,21 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
     }
     scaled(&rollout.capacity.min_available, 1)
         .map_err(|error| invalid(format!("rollout.capacity.minAvailable: {error}")))?;
-    rollout
-        .progress_deadline
-        .to_std()
-        .map_err(|error| invalid(format!("rollout.progressDeadline: {error}")))?;
+    scaled(&rollout.capacity.max_surge, 1)
+        .map_err(|error| invalid(format!("rollout.capacity.maxSurge: {error}")))?;
+    scaled(&rollout.rollback_window.warm_replicas, 1)
+        .map_err(|error| invalid(format!("rollout.rollbackWindow.warmReplicas: {error}")))?;
+    for (field, duration) in [
+        ("progressDeadline", &rollout.progress_deadline),
+        ("rollbackWindow.duration", &rollout.rollback_window.duration),
+    ] {
+        duration
+            .to_std()
+            .map_err(|error| invalid(format!("rollout.{field}: {error}")))?;
+    }
+    for (index, step) in rollout.steps.iter().flatten().enumerate() {
+        Step::read(step).map_err(|error| invalid(format!("rollout.steps[{index}]: {error}")))?;
+    }
     unbuilt::check(spec).map_err(invalid)?;
     check_claim(&mount.claim, claim, rollout.strategy)?;
     Ok(mount)

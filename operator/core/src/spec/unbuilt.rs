@@ -2,7 +2,7 @@
 //! nothing, so a spec that sets one is refused; whoever builds it takes its refusal away.
 
 use crds::RewardModelSpec;
-use crds::v1alpha1::reward_model::rollout::{Capacity, CutOff, Fallback, RollbackWindow, Rollout};
+use crds::v1alpha1::reward_model::rollout::{Capacity, Rollout};
 use crds::v1alpha1::reward_model::traffic::Traffic;
 use crds::value::Duration;
 
@@ -27,61 +27,22 @@ pub(super) fn check(spec: &RewardModelSpec) -> Result<(), String> {
 }
 
 fn traffic(traffic: &Traffic) -> Option<&'static str> {
-    let set = [
-        (traffic.auth.is_some(), "traffic.auth"),
-        (traffic.rate_limit.is_some(), "traffic.rateLimit"),
-        (traffic.key.is_some(), "traffic.key"),
-        (traffic.cors.is_some(), "traffic.cors"),
-        (traffic.limits.is_some(), "traffic.limits"),
-        (traffic.gateway.is_some(), "traffic.gateway"),
-        (traffic.router.is_some(), "traffic.router"),
-        (differs(&traffic.timeout, "10s"), "traffic.timeout"),
-    ];
-    first(&set)
+    traffic.gateway.is_some().then_some("traffic.gateway")
 }
 
 fn rollout(rollout: &Rollout) -> Option<&'static str> {
-    let steps = rollout.steps.as_ref().is_some_and(|list| !list.is_empty());
     let gates = rollout.gates.as_ref().is_some_and(|list| !list.is_empty());
     let set = [
-        (steps, "rollout.steps"),
         (gates, "rollout.gates"),
         (rollout.golden_set.is_some(), "rollout.goldenSet"),
-        (rollout.require_approval, "rollout.requireApproval"),
     ];
-    first(&set)
-        .or_else(|| cut_off(&rollout.cut_off))
-        .or_else(|| fallback(&rollout.fallback))
-        .or_else(|| capacity(&rollout.capacity))
-        .or_else(|| rollback_window(&rollout.rollback_window))
-}
-
-fn cut_off(set: &CutOff) -> Option<&'static str> {
-    let default = CutOff::default();
-    let same = CutOff {
-        window: default.window.clone(),
-        ..set.clone()
-    } == default;
-    (!same || differs(&set.window, default.window.as_str())).then_some("rollout.cutOff")
-}
-
-fn fallback(set: &Fallback) -> Option<&'static str> {
-    let default = Fallback::default();
-    let same = Fallback {
-        hedge_after: default.hedge_after.clone(),
-        ..set.clone()
-    } == default;
-    (!same || differs(&set.hedge_after, default.hedge_after.as_str())).then_some("rollout.fallback")
+    first(&set).or_else(|| capacity(&rollout.capacity))
 }
 
 fn capacity(set: &Capacity) -> Option<&'static str> {
     let default = Capacity::default();
     let after = &default.unschedulable_after;
     first(&[
-        (
-            set.max_surge != default.max_surge,
-            "rollout.capacity.maxSurge",
-        ),
         (
             set.on_unschedulable != default.on_unschedulable,
             "rollout.capacity.onUnschedulable",
@@ -91,13 +52,6 @@ fn capacity(set: &Capacity) -> Option<&'static str> {
             "rollout.capacity.unschedulableAfter",
         ),
     ])
-}
-
-fn rollback_window(set: &RollbackWindow) -> Option<&'static str> {
-    let default = RollbackWindow::default();
-    let changed = set.warm_replicas != default.warm_replicas
-        || differs(&set.duration, default.duration.as_str());
-    changed.then_some("rollout.rollbackWindow")
 }
 
 fn first(fields: &[(bool, &'static str)]) -> Option<&'static str> {
@@ -136,24 +90,11 @@ mod tests {
 
     #[rstest]
     #[case("model.calibration", json!({"model": {"calibration": {"scale": "2"}}}))]
-    #[case("traffic.auth", json!({"traffic": {"auth": {"jwt": {"jwksUri": "https://a/b"}}}}))]
-    #[case("traffic.rateLimit", json!({"traffic": {"rateLimit": {"requestsPerMinute": 5, "per": "Address"}}}))]
-    #[case("traffic.key", json!({"traffic": {"key": {"header": "x-user"}}}))]
-    #[case("traffic.cors", json!({"traffic": {"cors": {"allowOrigins": ["*"]}}}))]
-    #[case("traffic.limits", json!({"traffic": {"limits": {"maxBatch": 5}}}))]
     #[case("traffic.gateway", json!({"traffic": {"gateway": {"parentRefs": [{"name": "g"}]}}}))]
-    #[case("traffic.router", json!({"traffic": {"router": {"replicas": 3}}}))]
-    #[case("traffic.timeout", json!({"traffic": {"timeout": "11s"}}))]
-    #[case("rollout.steps", json!({"rollout": {"steps": [{"setWeight": 5}]}}))]
     #[case("rollout.gates", json!({"rollout": {"gates": [{"name": "g", "golden": {"minAccuracy": "0.7"}}]}}))]
     #[case("rollout.goldenSet", json!({"rollout": {"goldenSet": {"configMapRef": {"name": "a", "key": "b"}}}}))]
-    #[case("rollout.requireApproval", json!({"rollout": {"requireApproval": true}}))]
-    #[case("rollout.cutOff", json!({"rollout": {"cutOff": {"minRequests": 6}}}))]
-    #[case("rollout.fallback", json!({"rollout": {"fallback": {"enabled": false}}}))]
-    #[case("rollout.capacity.maxSurge", json!({"rollout": {"capacity": {"maxSurge": 0}}}))]
     #[case("rollout.capacity.onUnschedulable", json!({"rollout": {"capacity": {"onUnschedulable": "Abort"}}}))]
     #[case("rollout.capacity.unschedulableAfter", json!({"rollout": {"capacity": {"unschedulableAfter": "6m"}}}))]
-    #[case("rollout.rollbackWindow", json!({"rollout": {"rollbackWindow": {"duration": "1h"}}}))]
     fn a_field_that_would_be_without_effect_is_refused(#[case] field: &str, #[case] more: Value) {
         let refusal = check(&spec(more)).unwrap_err();
         assert!(refusal.starts_with(&format!("{field} ")), "{refusal}");

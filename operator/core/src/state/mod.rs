@@ -4,7 +4,6 @@
 //! ([`crate::rollout`]) or which objects it takes. Invariant: the state is stored explicitly, the
 //! fleet apart from the rollout in flight, and is never inferred from which objects are there.
 
-pub mod step;
 pub mod stored;
 
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::capacity::Percent;
 use crate::identity::{RevisionHash, Verification};
 
-pub use step::Step;
+pub use crate::spec::Step;
 
 /// Everything that was decided for a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

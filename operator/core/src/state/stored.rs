@@ -8,18 +8,28 @@ use crds::v1alpha1::reward_model::status::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use traffic::table::Table;
 
-use super::{Fleet, Rollout, Stage, State};
+use super::{Fleet, Previous, Rollout, Stage, State, Step};
+use crate::capacity::Percent;
 use crate::identity::{RevisionHash, SourceKey, Verification};
 use crate::records::{Record, Role};
 
-/// The state that a status tells of; where it has none, the one that the records tell of.
+/// The reason of a pause that a human asked for.
+pub const USER_REQUESTED: &str = "UserRequested";
+
+/// The state that a status tells of; where it has none, the one that the records and the traffic table
+/// tell of.
 ///
 /// # Errors
 /// The word that this version does not know.
-pub fn load(status: Option<&RewardModelStatus>, records: &[Record]) -> Result<State, String> {
+pub fn load(
+    status: Option<&RewardModelStatus>,
+    records: &[Record],
+    table: Option<&Table>,
+) -> Result<State, String> {
     let Some(status) = status.filter(|status| status.phase.is_some()) else {
-        return Ok(rebuild(records));
+        return Ok(rebuild(records, table));
     };
     if let Some(word) = status.phase.as_ref().and_then(|phase| phase.unknown()) {
         return Err(format!("status.phase is {word:?}"));
@@ -38,7 +48,7 @@ pub fn certain(status: &RewardModelStatus) -> State {
     State {
         fleet: Fleet {
             stable: hash(status.stable.as_ref()),
-            previous: hash(status.previous.as_ref()),
+            previous: previous(status.previous.as_ref()),
             failed: listed
                 .filter_map(|text| RevisionHash::parse(text))
                 .collect(),
@@ -55,6 +65,16 @@ fn hash(revision: Option<&RevisionStatus>) -> Option<RevisionHash> {
     RevisionHash::parse(&revision?.revision)
 }
 
+fn previous(stored: Option<&RevisionStatus>) -> Option<Previous> {
+    Some(Previous {
+        revision: hash(stored)?,
+        // One of the first version is kept for no time.
+        warm_until: stored
+            .and_then(|stored| stored.warm_until.as_ref())
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+    })
+}
+
 fn in_flight(
     status: &RewardModelStatus,
     rollout: &RolloutStatus,
@@ -67,27 +87,41 @@ fn in_flight(
     let started_at = since(&rollout.started_at).unwrap_or(Timestamp::UNIX_EPOCH);
     let stage = match step.kind.as_str() {
         "Load" => Stage::Load,
-        "Switch" => Stage::Switch,
-        "Settle" => Stage::Settle {
+        "SetWeight" | "Pause" | "Next" => Stage::Step {
+            index: usize::try_from(step.index - 1).unwrap_or(0),
             since: since(&step.started_at).unwrap_or(started_at),
         },
+        "Approval" => Stage::Approval,
+        "Promote" => Stage::Promote,
+        "Retreat" => Stage::Retreat,
+        "RollBack" => Stage::RollBack,
+        // The first version was done with its revision by then.
+        "Switch" | "Settle" => return Ok(None),
         word => return Err(format!("status.rollout.step.kind is {word:?}")),
     };
     // Statuses of the first version name no revision beside the step.
     let named = rollout.revision.as_deref().and_then(RevisionHash::parse);
-    let revision = named.or_else(|| match stage {
-        Stage::Load => hash(status.canary.as_ref()),
-        Stage::Switch | Stage::Settle { .. } => fleet.stable.clone(),
+    let Some(revision) = named.or_else(|| hash(status.canary.as_ref())) else {
+        return Ok(None);
+    };
+    let share = status.traffic.iter().flatten().find(|share| {
+        share.revision == revision.as_str() && fleet.stable.as_ref() != Some(&revision)
     });
-    Ok(revision.map(|revision| Rollout {
-        revision,
+    let percent = |value: Option<i32>| Percent::clamped(value.unwrap_or(0));
+    let reasons = rollout.pause_reasons.iter().flatten();
+    Ok(Some(Rollout {
         started_at,
         progressed_at: since(&rollout.progressed_at),
+        weight: percent(share.and_then(|share| share.spec_weight)),
+        applied: percent(share.and_then(|share| share.applied_weight)),
         stage,
+        paused: reasons.into_iter().any(|reason| reason == USER_REQUESTED),
+        fast: rollout.fast == Some(true),
+        revision,
     }))
 }
 
-fn rebuild(records: &[Record]) -> State {
+fn rebuild(records: &[Record], table: Option<&Table>) -> State {
     let with = |role| {
         let found = records.iter().filter(move |record| record.role == role);
         found.max_by_key(|record| record.number)
@@ -95,22 +129,14 @@ fn rebuild(records: &[Record]) -> State {
     let hash = |role| with(role).map(|record| record.hash.clone());
     let failed = records.iter().filter(|record| record.role == Role::Failed);
     let (stable, previous) = (hash(Role::Stable), hash(Role::Previous));
-    let begun = |revision, stage| Rollout {
-        revision,
-        // When it began is lost with the status; its deadline begins anew.
-        started_at: Timestamp::UNIX_EPOCH,
-        progressed_at: None,
-        stage,
-    };
-    let rollout = match (hash(Role::Canary), &stable, &previous) {
-        (Some(canary), _, _) => Some(begun(canary, Stage::Load)),
-        (None, Some(stable), Some(_)) => Some(begun(stable.clone(), Stage::Switch)),
-        (None, _, _) => None,
-    };
+    let rollout = hash(Role::Canary).map(|canary| begun(canary, table));
     State {
         fleet: Fleet {
             stable,
-            previous,
+            previous: previous.map(|revision| Previous {
+                revision,
+                warm_until: Timestamp::UNIX_EPOCH,
+            }),
             failed: failed.map(|record| record.hash.clone()).collect(),
         },
         rollout,
@@ -119,6 +145,36 @@ fn rebuild(records: &[Record]) -> State {
             .filter_map(|record| record.verified.clone())
             .filter(|verified| verified.attempt > 0)
             .max_by_key(|verified| verified.attempt),
+    }
+}
+
+/// A rollout whose status is lost: the table says what share it had and when it began, and its steps
+/// are gone through again from there, without a share being taken back.
+fn begun(canary: RevisionHash, table: Option<&Table>) -> Rollout {
+    let id = table
+        .and_then(|table| table.rollout.clone())
+        .unwrap_or_default();
+    let started_at = id
+        .strip_prefix(&format!("{canary}-"))
+        .and_then(|seconds| seconds.parse().ok())
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut rows = table.into_iter().flat_map(Table::revisions);
+    let row = rows.find(|row| {
+        row.role == traffic::table::Role::Canary && row.revision.as_str() == canary.as_str()
+    });
+    let Some(row) = row else {
+        return Rollout::new(canary, Stage::Load, started_at);
+    };
+    let weight = Percent::clamped(i32::from(row.weight.get()) / 100);
+    let stage = Stage::Step {
+        index: 0,
+        since: Timestamp::UNIX_EPOCH,
+    };
+    Rollout {
+        weight,
+        applied: weight,
+        ..Rollout::new(canary, stage, started_at)
     }
 }
 
@@ -131,11 +187,12 @@ pub fn store_retried(state: &State) -> Option<VerificationStatus> {
     })
 }
 
-/// The rollout as the status shows it: `before` is what it showed last, `patience` how long it may
-/// make no progress, and `now` is taken for what begins.
+/// The rollout as the status shows it: `before` is what it showed last, `steps` are those that it
+/// takes, `patience` is how long it may make no progress, and `now` is taken for what begins.
 pub fn store(
     state: &State,
     before: Option<&RolloutStatus>,
+    steps: &[Step],
     patience: std::time::Duration,
     now: Timestamp,
 ) -> Option<RolloutStatus> {
@@ -145,38 +202,51 @@ pub fn store(
             step: None,
             progressed_at: None,
             deadline: None,
+            pause_reasons: None,
+            fast: None,
             ..last.clone()
         });
     };
-    let id = format!("{}-{}", rollout.revision, rollout.started_at.as_second());
+    let id = rollout.id();
     let ours = before.filter(|last| last.id == id);
+    let wanted = step(rollout.stage, steps, now);
     let same_step = ours
         .and_then(|last| last.step.clone())
-        .filter(|step| step.kind == rollout.stage.as_str());
-    let in_load = rollout.stage == Stage::Load;
-    let progressed_at = rollout.progressed_at.filter(|_| in_load);
+        .filter(|step| step.kind == wanted.kind && step.index == wanted.index);
     Some(RolloutStatus {
         id,
         revision: Some(rollout.revision.to_string()),
         started_at: Some(Time(rollout.started_at)),
-        step: Some(same_step.unwrap_or_else(|| step(rollout.stage, now))),
+        step: Some(same_step.unwrap_or(wanted)),
         progressed_at: rollout.progressed_at.map(Time),
-        deadline: progressed_at
+        deadline: rollout
+            .progressed_at
             .and_then(|at| at.checked_add(patience).ok())
             .map(Time),
+        pause_reasons: rollout.paused.then(|| vec![USER_REQUESTED.to_owned()]),
+        fast: rollout.fast.then_some(true),
         ..ours.cloned().unwrap_or_default()
     })
 }
 
-fn step(stage: Stage, now: Timestamp) -> StepStatus {
-    let since = match stage {
-        Stage::Settle { since } => since,
-        Stage::Load | Stage::Switch => now,
+fn step(stage: Stage, steps: &[Step], now: Timestamp) -> StepStatus {
+    let total = steps.len();
+    let (index, kind, since) = match stage {
+        Stage::Load => (0, "Load", now),
+        Stage::Step { index, since } => {
+            // Behind the last one stands what follows.
+            let kind = steps.get(index).map_or("Next", |step| step.as_str());
+            (index + 1, kind, since)
+        }
+        Stage::Approval => (total, "Approval", now),
+        Stage::Promote => (total, "Promote", now),
+        Stage::Retreat => (0, "Retreat", now),
+        Stage::RollBack => (0, "RollBack", now),
     };
     StepStatus {
-        index: stage.index(),
-        total: Stage::COUNT,
-        kind: stage.as_str().to_owned(),
+        index: i32::try_from(index).unwrap_or(i32::MAX),
+        total: i32::try_from(total).unwrap_or(i32::MAX),
+        kind: kind.to_owned(),
         started_at: Some(Time(since)),
     }
 }

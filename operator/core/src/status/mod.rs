@@ -5,10 +5,11 @@
 
 mod conditions;
 mod problem;
+mod rolling;
 mod summary;
 
 use crds::RewardModelStatus;
-use crds::conditions::ConditionType;
+use crds::conditions::{ConditionType, StalledReason};
 use crds::v1alpha1::reward_model::status::{
     HistoryEntry, LastFailure, ModelStatus, Outcome, RevisionStatus, TrafficShare,
 };
@@ -17,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::Failure;
+use crate::capacity::Percent;
 use crate::identity::RevisionHash;
 use crate::objects::{pod, selector_of, service};
 use crate::reading::resolution::Resolution;
@@ -45,9 +47,11 @@ pub(crate) fn render(
     let state = &decision.state;
     let problem = problem::of(reading, decision, building);
     let summary = summary::of(reading, decision, problem.as_ref());
+    let steps = reading.steps(state).unwrap_or_default();
     let mut rollout = stored::store(
         state,
         before.rollout.as_ref(),
+        &steps,
         reading.scale.progress_deadline,
         now,
     );
@@ -69,7 +73,7 @@ pub(crate) fn render(
         selector: stable.map(|hash| selector_text(reading, hash)),
         stable: stable.map(|hash| revision(reading, hash)),
         canary: state.canary().map(|hash| revision(reading, hash)),
-        previous: state.previous().map(|hash| revision(reading, hash)),
+        previous: previous(reading, state),
         traffic: traffic(reading, state),
         rollout,
         gates: None,
@@ -169,24 +173,43 @@ fn revision(reading: &Reading<'_>, hash: &RevisionHash) -> RevisionStatus {
     }
 }
 
-/// The stable revision first, then the one beside it.
+fn previous(reading: &Reading<'_>, state: &State) -> Option<RevisionStatus> {
+    let kept = state.fleet.previous.as_ref()?;
+    Some(RevisionStatus {
+        warm_until: Some(Time(kept.warm_until)),
+        ..revision(reading, &kept.revision)
+    })
+}
+
 fn traffic(reading: &Reading<'_>, state: &State) -> Option<Vec<TrafficShare>> {
-    let share = |hash: &RevisionHash, weight: i32| TrafficShare {
-        revision: hash.to_string(),
-        spec_weight: Some(weight),
-        applied_weight: reading.endpoints.percent(hash),
-        ..TrafficShare::default()
+    let all = reading.reports.acknowledged.as_ref();
+    shares(state, all.map(|all| format!("{}/{}", all.routers, all.of)))
+}
+
+/// The stable revision first, then the one beside it: the wish, and what every router was seen to do.
+fn shares(state: &State, routers: Option<String>) -> Option<Vec<TrafficShare>> {
+    let (weight, applied) = match &state.rollout {
+        Some(rollout) => (rollout.weight, rollout.applied),
+        None => (Percent::NONE, Percent::NONE),
     };
-    let mut shares: Vec<_> = state
+    let share = |hash: &RevisionHash, weight: Percent, applied: Percent| TrafficShare {
+        revision: hash.to_string(),
+        spec_weight: Some(weight.get()),
+        applied_weight: Some(applied.get()),
+        observed_percent: None,
+        routers: routers.clone(),
+    };
+    let stable = state
         .stable()
-        .map(|hash| share(hash, 100))
-        .into_iter()
-        .collect();
+        .map(|hash| share(hash, weight.rest(), applied.rest()));
     let beside = state
         .canary()
-        .or_else(|| state.previous())
-        .filter(|_| !shares.is_empty());
-    shares.extend(beside.map(|hash| share(hash, 0)));
+        .map(|hash| share(hash, weight, applied))
+        .or_else(|| {
+            let previous = state.previous()?;
+            Some(share(previous, Percent::NONE, Percent::NONE))
+        });
+    let shares: Vec<_> = stable.into_iter().chain(beside).collect();
     (!shares.is_empty()).then_some(shares)
 }
 
@@ -245,14 +268,29 @@ fn last_failure(
     })
 }
 
+/// What is said of a revision that a human has given up.
+fn aborted() -> Failure {
+    Failure::new(
+        StalledReason::AbortedByUser,
+        "given up by the command abort; retry tries it again",
+    )
+}
+
 fn outcome(ending: &Ending) -> (&RevisionHash, Outcome, Option<String>) {
     match ending {
-        Ending::Promoted(revision) => (revision, Outcome::Promoted, None),
+        Ending::Promoted {
+            revision,
+            fast: false,
+        } => (revision, Outcome::Promoted, None),
+        Ending::Promoted {
+            revision,
+            fast: true,
+        } => (revision, Outcome::FastPromoted, None),
         Ending::Superseded(revision) => (revision, Outcome::Superseded, None),
         Ending::Failed(revision, failure) => {
             (revision, Outcome::RolledBack, Some(failure.to_string()))
         }
-        Ending::Aborted(revision) => (revision, Outcome::Aborted, None),
+        Ending::Aborted(revision) => (revision, Outcome::Aborted, Some(aborted().to_string())),
     }
 }
 
@@ -278,4 +316,40 @@ fn history(
         reason,
     };
     Some(std::iter::once(entry).chain(old).take(HISTORY).collect())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::spec::Step;
+
+    /// The part of a status that keeps a state.
+    pub(crate) fn stored(state: &State, steps: &[Step]) -> RewardModelStatus {
+        let named = |hash: Option<&RevisionHash>| {
+            hash.map(|hash| RevisionStatus {
+                revision: hash.to_string(),
+                ..RevisionStatus::default()
+            })
+        };
+        let previous = named(state.previous()).map(|stored| RevisionStatus {
+            warm_until: state
+                .fleet
+                .previous
+                .as_ref()
+                .map(|previous| Time(previous.warm_until)),
+            ..stored
+        });
+        let now = Timestamp::UNIX_EPOCH;
+        RewardModelStatus {
+            phase: Some(crds::v1alpha1::reward_model::status::Phase::Progressing.into()),
+            stable: named(state.stable()),
+            canary: named(state.canary()),
+            previous,
+            traffic: shares(state, None),
+            rollout: stored::store(state, None, steps, std::time::Duration::ZERO, now),
+            failed_revisions: failed(state),
+            verification: stored::store_retried(state),
+            ..RewardModelStatus::default()
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariant: while something is on its way that may mend it, nothing is said to be stalled.
 
 use crds::conditions::StalledReason;
+use crds::v1alpha1::reward_model::rollout::Strategy;
 use kube::ResourceExt;
 
 use crate::Failure;
@@ -33,6 +34,7 @@ pub(super) fn of(
             | Resolution::Late(_) => None,
         })
         .or_else(|| failed_target(reading, decision))
+        .or_else(|| no_room(reading, decision))
         .or_else(|| refused(reading, state.canary()))
         .or_else(|| {
             let at_rest = state.rollout.is_none() && state.stable() == reading.target.revision();
@@ -62,6 +64,10 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     if !decision.state.fleet.failed.contains(target) {
         return None;
     }
+    // While traffic goes back that is what is told.
+    if decision.state.rollout.is_some() {
+        return None;
+    }
     if let Some(Ending::Failed(hash, failure)) = &decision.ending
         && hash == target
     {
@@ -75,6 +81,28 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
         .or_else(|| reading.record(target)?.outcome.clone())
         .unwrap_or_default();
     Some(Failure::from_words(&outcome))
+}
+
+/// No pod may give its place to a new revision.
+fn no_room(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> {
+    let state = &decision.state;
+    let limits = &reading.scale.limits;
+    let waits = state.rollout.is_none()
+        && state.stable().is_some()
+        && reading
+            .target
+            .revision()
+            .is_some_and(|hash| state.stable() != Some(hash) && !state.fleet.failed.contains(hash))
+        && reading.strategy == Strategy::Canary;
+    (waits && !limits.lets_one_in()).then(|| {
+        Failure::new(
+            StalledReason::InsufficientCapacity,
+            format!(
+                "replicas {}, capacity.maxSurge {} and capacity.minAvailable {} leave no place for a new revision: raise maxSurge, lower minAvailable, or set rollout.strategy: Recreate",
+                limits.replicas, limits.surge, limits.min_available
+            ),
+        )
+    })
 }
 
 fn refused(reading: &Reading<'_>, hash: Option<&RevisionHash>) -> Option<Failure> {

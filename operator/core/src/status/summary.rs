@@ -10,12 +10,13 @@ use crds::conditions::{
 use crds::v1alpha1::reward_model::status::Phase;
 
 use super::conditions::{Claim, Truth};
+use super::rolling;
 use crate::Failure;
 use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
 use crate::rollout::Decision;
-use crate::state::{Stage, State, Target};
+use crate::state::{State, Target};
 
 /// The whole in one word and one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    fn new(phase: Phase, ready: ReadyReason, message: impl Into<String>) -> Self {
+    pub(super) fn new(phase: Phase, ready: ReadyReason, message: impl Into<String>) -> Self {
         Self {
             phase,
             message: message.into(),
@@ -38,8 +39,13 @@ impl Summary {
         }
     }
 
-    fn reconciling(mut self, reason: ReconcilingReason) -> Self {
+    pub(super) fn reconciling(mut self, reason: ReconcilingReason) -> Self {
         self.reconciling = Some(reason);
+        self
+    }
+
+    pub(super) fn paused(mut self, reason: PausedReason) -> Self {
+        self.paused = Some(reason);
         self
     }
 }
@@ -50,19 +56,9 @@ pub(super) fn of(reading: &Reading<'_>, decision: &Decision, problem: Option<&Fa
     if let Some(failure) = problem {
         return stalled(reading, state, failure);
     }
-    if state.rollout.is_some() && reading.held() {
-        return suspended("suspend is true: the rollout in flight is held where it is");
-    }
     match &state.rollout {
         None => at_rest(reading, state),
-        Some(rollout) => match rollout.stage {
-            Stage::Load => preparing(reading, state, rollout.revision.as_str()),
-            Stage::Switch | Stage::Settle { .. } => {
-                let message = format!("traffic moves to revision {}", rollout.revision);
-                Summary::new(Phase::Promoting, ReadyReason::Progressing, message)
-                    .reconciling(ReconcilingReason::ShiftingTraffic)
-            }
-        },
+        Some(rollout) => rolling::of(reading, state, rollout),
     }
 }
 
@@ -92,9 +88,7 @@ pub(super) fn held(word: &str) -> Vec<Claim> {
 }
 
 fn suspended(message: &str) -> Summary {
-    let mut summary = Summary::new(Phase::Paused, ReadyReason::Suspended, message);
-    summary.paused = Some(PausedReason::UserRequested);
-    summary
+    Summary::new(Phase::Paused, ReadyReason::Suspended, message).paused(PausedReason::UserRequested)
 }
 
 fn stalled(reading: &Reading<'_>, state: &State, failure: &Failure) -> Summary {
@@ -112,19 +106,6 @@ fn stalled(reading: &Reading<'_>, state: &State, failure: &Failure) -> Summary {
         Some(_) | None => failure.to_string(),
     };
     Summary::new(Phase::Degraded, ready, message)
-}
-
-fn preparing(reading: &Reading<'_>, state: &State, canary: &str) -> Summary {
-    let (reason, message) = match reading.health(state.canary()) {
-        Health::Unschedulable { message } => (ReconcilingReason::WaitingForCapacity, message),
-        Health::Starting { message, .. } => (ReconcilingReason::LoadingModel, message),
-        Health::Absent | Health::Ready | Health::Failed(_) | Health::Refused { .. } => (
-            ReconcilingReason::LoadingModel,
-            "its pods are being made".to_owned(),
-        ),
-    };
-    let message = format!("revision {canary} starts: {message}");
-    Summary::new(Phase::Preparing, ReadyReason::Progressing, message).reconciling(reason)
 }
 
 fn at_rest(reading: &Reading<'_>, state: &State) -> Summary {
@@ -210,6 +191,8 @@ impl Summary {
             available(reading, state),
             verified(reading),
         ];
+        claims.extend(rolling::routers(reading));
+        claims.extend(rolling::canary(reading, state));
         let present = [
             (
                 ConditionType::Reconciling,

@@ -17,6 +17,7 @@ use operator_core::observed::{Children, Claim, ObjectKey, Observed, Question, Se
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::routers::Routers;
 use super::stores::Stores;
 use super::{KIND, Trigger};
 use crate::controllers::shared::Owner;
@@ -32,6 +33,7 @@ pub(super) struct Context {
     pub(super) stores: Stores,
     pub(super) writer: Writer,
     pub(super) events: Events,
+    pub(super) routers: Routers,
     synced: watch::Receiver<bool>,
     settings: Settings,
     /// By uid. Lost at a restart, which costs one more try each.
@@ -56,6 +58,7 @@ impl Context {
         metrics: Arc<Metrics>,
         stores: Stores,
         events: Events,
+        routers: Routers,
         synced: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -64,6 +67,7 @@ impl Context {
             metrics,
             stores,
             events,
+            routers,
             synced,
             settings,
             troubles: Mutex::default(),
@@ -134,6 +138,7 @@ impl Context {
             claim,
             conflicts: taken,
             refusal: trouble.refusal,
+            reports: self.routers.reports(&owner.uid),
             settings: self.settings.clone(),
             model,
         })

@@ -4,6 +4,7 @@
 //! holds a decision is written before any object that acts upon it.
 
 mod context;
+mod routers;
 mod stores;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::context::Context;
+use self::routers::Routers;
 use self::stores::children_now;
 use crate::controllers::shared::Owner;
 use crate::controllers::shared::cache::strip;
@@ -79,8 +81,9 @@ pub(super) async fn run(
     );
     let (filled, synced) = watch::channel(false);
     let (events, writing) = Events::start(client.clone(), metrics.clone());
+    let (routers, heard) = Routers::new(settings.admin_key.clone());
     let context = Arc::new(Context::new(
-        client, settings, metrics, stores, events, synced,
+        client, settings, metrics, stores, events, routers, synced,
     ));
     let filling = tokio::spawn({
         let context = context.clone();
@@ -94,6 +97,7 @@ pub(super) async fn run(
     Controller::for_stream(models, reader)
         .with_config(Config::default().concurrency(AT_ONCE).debounce(GATHERING))
         .reconcile_on(children)
+        .reconcile_on(heard)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
         .for_each(|outcome| async {
@@ -130,15 +134,20 @@ async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Actio
 async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     context.synced().await;
     let Some(model) = context.read(trigger).await? else {
+        context.routers.forget(&trigger.uid().unwrap_or_default());
         return Ok(Action::await_change());
     };
     let owner = Owner::of(&model);
     let mut observed = context.observe(model, &owner).await?;
     let mut wanted = answered(&mut observed, context).await?;
     if wanted.is_decisive(observed.model.status.as_ref()) {
-        observed.children = Box::pin(children_now(&context.client, &owner)).await?;
+        let seen = std::mem::take(&mut observed.children);
+        observed.children = Box::pin(children_now(&context.client, &owner, seen)).await?;
         wanted = answered(&mut observed, context).await?;
     }
+    context
+        .routers
+        .listen(&owner, &observed.children.pods, wanted.listens);
     let version = context
         .write_status(&observed.model, &wanted.status)
         .await?;

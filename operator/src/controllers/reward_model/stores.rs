@@ -8,9 +8,11 @@ use futures::stream;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -32,6 +34,11 @@ pub(super) struct Stores {
     jobs: Arc<Cache<Job>>,
     pods: Arc<Cache<Pod>>,
     slices: Arc<Cache<EndpointSlice>>,
+    tables: Arc<Cache<ConfigMap>>,
+    accounts: Arc<Cache<ServiceAccount>>,
+    roles: Arc<Cache<Role>>,
+    bindings: Arc<Cache<RoleBinding>>,
+    policies: Arc<Cache<NetworkPolicy>>,
 }
 
 /// Starts the watches: the caches, and the resources whose children change.
@@ -48,6 +55,11 @@ pub(super) fn watch(
     let (jobs, s5) = Cache::watch(client, labels::MODEL, slim_job);
     let (pods, s6) = Cache::watch(client, labels::MODEL, slim_pod);
     let (slices, s7) = Cache::watch(client, labels::MODEL, whole);
+    let (tables, s8) = Cache::watch(client, labels::MODEL, whole);
+    let (accounts, s9) = Cache::watch(client, labels::MODEL, whole);
+    let (roles, s10) = Cache::watch(client, labels::MODEL, whole);
+    let (bindings, s11) = Cache::watch(client, labels::MODEL, whole);
+    let (policies, s12) = Cache::watch(client, labels::MODEL, whole);
     let stores = Stores {
         records,
         deployments,
@@ -56,8 +68,14 @@ pub(super) fn watch(
         jobs,
         pods,
         slices,
+        tables,
+        accounts,
+        roles,
+        bindings,
+        policies,
     };
-    (stores, stream::select_all([s1, s2, s3, s4, s5, s6, s7]))
+    let all = [s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12];
+    (stores, stream::select_all(all))
 }
 
 const fn whole<K>(_: &mut K) {}
@@ -83,6 +101,11 @@ impl Stores {
         self.jobs.fill().await;
         self.pods.fill().await;
         self.slices.fill().await;
+        self.tables.fill().await;
+        self.accounts.fill().await;
+        self.roles.fill().await;
+        self.bindings.fill().await;
+        self.policies.fill().await;
     }
 
     /// The children of `owner`, as they were seen last.
@@ -96,29 +119,40 @@ impl Stores {
             jobs: owned(owner, self.jobs.of(namespace, name)),
             pods: self.pods.of(namespace, name),
             slices: self.slices.of(namespace, name),
+            tables: owned(owner, self.tables.of(namespace, name)),
+            accounts: owned(owner, self.accounts.of(namespace, name)),
+            roles: owned(owner, self.roles.of(namespace, name)),
+            bindings: owned(owner, self.bindings.of(namespace, name)),
+            policies: owned(owner, self.policies.of(namespace, name)),
         }
     }
 }
 
-/// The children as the API server has them, before a step that takes something away.
-pub(super) async fn children_now(client: &Client, owner: &Owner) -> Result<Children, Error> {
-    let (records, deployments, services, budgets, jobs, pods, slices) = futures::try_join!(
-        list(client, owner, whole),
+/// `seen` with what decides as the API server has it, before a step that takes something away. What
+/// no decision looks at stays as it was seen: a write at an old version is refused.
+pub(super) async fn children_now(
+    client: &Client,
+    owner: &Owner,
+    seen: Children,
+) -> Result<Children, Error> {
+    let (records, deployments, services, jobs, pods, slices, tables) = futures::try_join!(
         list(client, owner, whole),
         list(client, owner, whole),
         list(client, owner, whole),
         list(client, owner, slim_job),
         list(client, owner, slim_pod),
         list(client, owner, whole),
+        list(client, owner, whole),
     )?;
     Ok(Children {
         records: owned(owner, records),
         deployments: owned(owner, deployments),
         services: owned(owner, services),
-        budgets: owned(owner, budgets),
         jobs: owned(owner, jobs),
         pods,
         slices,
+        tables: owned(owner, tables),
+        ..seen
     })
 }
 

@@ -1,0 +1,204 @@
+//! What the routers say: one task for each router pod that is listened to, which waits for news at its
+//! admin port.
+//!
+//! Owns the asking. It must not conclude anything. Invariants: nobody is asked who has nothing to tell
+//! (at rest there is no task); a router that does not answer is asked again, and what it said last is
+//! forgotten as soon as its pod is not there any more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use futures::Stream;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::header::AUTHORIZATION;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use operator_core::identity::AdminKey;
+use operator_core::objects::router::ADMIN_PORT;
+use operator_core::reading::pods::{is_active, is_ready};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+use traffic::status::{MAX_BYTES, Report};
+
+use super::Trigger;
+use crate::controllers::shared::Owner;
+
+/// How long a router may hold an answer back until it has news.
+const HELD: Duration = Duration::from_secs(20);
+/// How long an answer may take beyond that.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a router that did not answer is left alone.
+const PAUSE: Duration = Duration::from_millis(500);
+
+type Asking = Client<HttpConnector, Empty<Bytes>>;
+
+/// All routers that are listened to.
+#[derive(Debug)]
+pub(super) struct Routers {
+    client: Asking,
+    key: Option<AdminKey>,
+    /// By the uid of their model, then by pod.
+    heard: Arc<Mutex<HashMap<String, HashMap<String, Heard>>>>,
+    news: UnboundedSender<ObjectRef<Trigger>>,
+}
+
+/// One router.
+#[derive(Debug, Default)]
+struct Heard {
+    address: String,
+    report: Option<Report>,
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Routers {
+    /// Nobody yet, and the stream of the models whose routers have news.
+    pub(super) fn new(
+        key: Option<AdminKey>,
+    ) -> (Self, impl Stream<Item = ObjectRef<Trigger>> + Send + use<>) {
+        let (news, heard) = unbounded_channel();
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(Duration::from_secs(2)));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(1)
+            .build(connector);
+        let routers = Self {
+            client,
+            key,
+            heard: Arc::default(),
+            news,
+        };
+        (routers, stream_of(heard))
+    }
+
+    /// What the routers of a model said last.
+    pub(super) fn reports(&self, uid: &str) -> Vec<Report> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = heard.get(uid).into_iter().flat_map(HashMap::values);
+        all.filter_map(|one| one.report.clone()).collect()
+    }
+
+    /// Listens to the routers among `pods`, or no longer does.
+    pub(super) fn listen(&self, owner: &Owner, pods: &[Arc<Pod>], listens: bool) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses: HashMap<String, String> = pods
+            .iter()
+            .filter(|pod| is_router(pod) && is_active(pod) && is_ready(pod))
+            .filter_map(|pod| Some((pod.name_any(), address(pod)?)))
+            .collect();
+        if addresses.is_empty() {
+            heard.remove(&owner.uid);
+            return;
+        }
+        let own = heard.entry(owner.uid.clone()).or_default();
+        own.retain(|pod, one| addresses.get(pod) == Some(&one.address));
+        for (pod, address) in addresses {
+            let one = own.entry(pod.clone()).or_default();
+            one.address.clone_from(&address);
+            match (&one.task, listens) {
+                (None, true) => one.task = Some(self.ask(owner, pod, address)),
+                (Some(task), false) => {
+                    task.abort();
+                    one.task = None;
+                }
+                (None, false) | (Some(_), true) => {}
+            }
+        }
+    }
+
+    /// A model that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.remove(uid);
+    }
+
+    fn ask(&self, owner: &Owner, pod: String, address: String) -> AbortHandle {
+        let (client, news) = (self.client.clone(), self.news.clone());
+        let token = self.key.as_ref().map(|key| key.token(&owner.uid));
+        let (heard, owner) = (self.heard.clone(), owner.clone());
+        let task = tokio::spawn(async move {
+            let mut since = 0;
+            loop {
+                let asked = ask(&client, &address, since, token.as_deref());
+                let outcome = tokio::time::timeout(HELD + PATIENCE, asked).await;
+                let report = match outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer"))) {
+                    Ok(report) => report,
+                    Err(error) => {
+                        tracing::debug!(pod, %error, "a router does not answer");
+                        since = 0;
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                };
+                since = report.sequence;
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let own = heard.get_mut(&owner.uid).and_then(|own| own.get_mut(&pod));
+                let Some(one) = own else { return };
+                if one.report.as_ref() != Some(&report) {
+                    one.report = Some(report);
+                    // An error means that the controller is ending.
+                    let _ = news.send(ObjectRef::new(&owner.name).within(&owner.namespace));
+                }
+            }
+        });
+        task.abort_handle()
+    }
+}
+
+async fn ask(
+    client: &Asking,
+    address: &str,
+    since: u64,
+    token: Option<&str>,
+) -> anyhow::Result<Report> {
+    let mut request = Request::get(format!("http://{address}/status?since={since}"));
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let answer = client.request(request.body(Empty::new())?).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_BYTES);
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("read the report")?
+        .to_bytes();
+    ensure!(status.is_success(), "it answers {status}");
+    Ok(Report::parse(&body)?)
+}
+
+fn is_router(pod: &Pod) -> bool {
+    let component = pod.labels().get(crds::labels::COMPONENT);
+    component.map(String::as_str) == Some(crds::labels::component::ROUTER)
+}
+
+fn address(pod: &Pod) -> Option<String> {
+    let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
+    Some(if ip.contains(':') {
+        format!("[{ip}]:{ADMIN_PORT}")
+    } else {
+        format!("{ip}:{ADMIN_PORT}")
+    })
+}
+
+fn stream_of<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
+}
