@@ -11,10 +11,12 @@
 
 mod answer;
 mod bytes;
+mod model;
 mod question;
 
 pub use answer::{Answer, By, Item, Unanswered, read_answer, write_answer, write_unanswered};
 pub use bytes::Torn;
+pub use model::Model;
 pub use question::{Question, Until, read_question, write_question};
 
 /// The path of the route.
@@ -23,7 +25,5 @@ pub const PATH: &str = "/internal/score";
 pub const MODEL_PATH: &str = "/internal/model";
 /// The path that shows how texts are turned into tokens.
 pub const TOKENS_PATH: &str = "/internal/tokens";
-/// The path that forgets remembered scores.
-pub const FORGET_PATH: &str = "/internal/forget";
 /// The content type of both bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.betterai.scores";

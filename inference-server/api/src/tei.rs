@@ -252,7 +252,7 @@ const fn yes() -> bool {
 }
 
 /// One token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TeiToken)]
 pub struct Token {
     /// Its id.
