@@ -81,7 +81,7 @@ pub(crate) async fn scores(
     }
     let read = read_answer(&reply.body);
     let read = read.map_err(|_| Unasked::Failed(ScoreError::Engine { index: None }))?;
-    let answer = read.map_err(|why| Unasked::from(ScoreError::from(why)))?;
+    let answer = read.map_err(|why| Unasked::from(wire::error(why)))?;
     let by = described(endpoint, row, &reply.body, answer.by)?;
     Ok(wire::scores(answer, by))
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use inference_api::internal::{self, write_question};
 use inference_api::tei::Token;
 use inference_api::{Input, InputOptions};
-use inference_scoring::{Deadline, Inputs, Origin, ScoreError, ScoreRequest, Scorer, Scores};
+use inference_scoring::{Deadline, Inputs, Origin, ScoreError, ScoreRequest, Scorer, Scores, wire};
 use traffic::Revision;
 use traffic::assignment::Key;
 use traffic::effective::Effective;
@@ -90,7 +90,7 @@ impl Router {
             return serde_json::from_slice(&reply.body).map_err(|_| broken());
         }
         match internal::read_answer(&reply.body) {
-            Ok(Err(why)) => Err(why.into()),
+            Ok(Err(why)) => Err(wire::error(why)),
             Ok(Ok(_)) | Err(_) => Err(broken()),
         }
     }

@@ -126,44 +126,42 @@ pub fn scores(answer: Answer<'_>, by: Arc<Description>) -> Scores {
     }
 }
 
-impl From<ScoreError> for Unanswered {
-    fn from(error: ScoreError) -> Self {
-        match error {
-            ScoreError::Input {
-                index,
-                message,
-                too_long,
-            } => Self::Input {
-                index,
-                message,
-                too_long,
-            },
-            ScoreError::Overloaded => Self::Overloaded,
-            ScoreError::Late => Self::Late,
-            ScoreError::Engine { index } => Self::Engine { index },
-            // No server has revisions of its own to choose from.
-            ScoreError::NotReady | ScoreError::UnknownRevision => Self::NotReady,
-        }
+/// Why there are no scores, for the wire.
+pub fn unanswered(error: ScoreError) -> Unanswered {
+    match error {
+        ScoreError::Input {
+            index,
+            message,
+            too_long,
+        } => Unanswered::Input {
+            index,
+            message,
+            too_long,
+        },
+        ScoreError::Overloaded => Unanswered::Overloaded,
+        ScoreError::Late => Unanswered::Late,
+        ScoreError::Engine { index } => Unanswered::Engine { index },
+        // No server has revisions of its own to choose from.
+        ScoreError::NotReady | ScoreError::UnknownRevision => Unanswered::NotReady,
     }
 }
 
-impl From<Unanswered> for ScoreError {
-    fn from(why: Unanswered) -> Self {
-        match why {
-            Unanswered::Input {
-                index,
-                message,
-                too_long,
-            } => Self::Input {
-                index,
-                message,
-                too_long,
-            },
-            Unanswered::Overloaded => Self::Overloaded,
-            Unanswered::Late => Self::Late,
-            Unanswered::Engine { index } => Self::Engine { index },
-            Unanswered::NotReady => Self::NotReady,
-        }
+/// Why there are no scores, from the wire.
+pub fn error(why: Unanswered) -> ScoreError {
+    match why {
+        Unanswered::Input {
+            index,
+            message,
+            too_long,
+        } => ScoreError::Input {
+            index,
+            message,
+            too_long,
+        },
+        Unanswered::Overloaded => ScoreError::Overloaded,
+        Unanswered::Late => ScoreError::Late,
+        Unanswered::Engine { index } => ScoreError::Engine { index },
+        Unanswered::NotReady => ScoreError::NotReady,
     }
 }
 

@@ -177,7 +177,7 @@ async fn answer(
     let question = read_question(&body).unwrap();
     let does = does.lock().unwrap().clone();
     match does {
-        Does::Hangs => tokio::time::sleep(Duration::from_secs(60)).await,
+        Does::Hangs => tokio::time::sleep(Duration::from_mins(1)).await,
         Does::After(time) => tokio::time::sleep(time).await,
         Does::Breaks => return Err(Broken),
         _ => {}

@@ -1,7 +1,6 @@
 //! What a router does with servers that do not what they should, over real sockets.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
@@ -304,7 +303,7 @@ async fn a_pin_is_obeyed_and_an_unknown_one_refused() {
 
 #[tokio::test]
 async fn what_measures_goes_to_stable() {
-    let (stable, _canary, router) = pair(10_000).await;
+    let (stable, canary, router) = pair(10_000).await;
     let mut request = request("a");
     request.origin = Arc::new(Origin {
         measures: true,
@@ -314,7 +313,7 @@ async fn what_measures_goes_to_stable() {
     assert_eq!(revision(&router.score(request.clone()).await.unwrap()), "c");
     let rows = json!([
         row("s", "Stable", 100, &[&stable]),
-        row("c", "Canary", 9_900, &[&_canary])
+        row("c", "Canary", 9_900, &[&canary])
     ]);
     offer(&router, &table(2, rows)).unwrap();
     assert_eq!(revision(&router.score(request).await.unwrap()), "s");

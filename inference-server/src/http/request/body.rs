@@ -20,7 +20,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::App;
+use super::{App, UserInBody};
 use crate::http::base::failure::{Failure, Unscored};
 use crate::http::base::routes::{self, Route};
 use crate::http::edge::codings::{self, Coding, Undone};
@@ -62,11 +62,19 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         if kind == Kind::Form && serde_json::from_slice::<IgnoredAny>(&bytes).is_err() {
             return Err(wrong_type().into());
         }
+        if let Some(user) = parts.extensions.get::<UserInBody>() {
+            user.look(&bytes);
+        }
         Ok(Self { bytes, _held: held })
     }
 }
 
 impl Payload {
+    /// The body itself.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The value that the body holds.
     ///
     /// # Errors
@@ -136,7 +144,8 @@ fn kind(parts: &Parts) -> Result<Kind, Problem> {
     let essence = essence.to_ascii_lowercase();
     let json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if json {
+    let internal = essence == inference_api::internal::CONTENT_TYPE && scores(parts);
+    if json || internal {
         Ok(Kind::Json)
     } else if essence == "application/x-www-form-urlencoded" && scores(parts) {
         Ok(Kind::Form)

@@ -158,6 +158,7 @@ impl Tokens for Words {
 
 fn description(labels: &[&str], calibration: Option<&str>) -> Arc<Description> {
     Arc::new(Description {
+        revision: None,
         version: "v".to_owned(),
         digest: "sha256:d".to_owned(),
         backbone: Backbone::Encoder,
