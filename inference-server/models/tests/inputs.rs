@@ -405,3 +405,19 @@ fn chats_are_rendered_as_transformers_renders_them() {
         }
     }
 }
+
+#[test]
+fn a_long_text_is_shown_about_as_fast_as_it_is_encoded() {
+    let model = open("bert", None);
+    // Characters of several bytes, so that places in characters and in bytes differ.
+    let text = "é ü ".repeat(200_000);
+    let began = std::time::Instant::now();
+    let shown = model.tokenizer.show(&text, false).unwrap();
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    let characters: Vec<char> = text.chars().collect();
+    for token in shown.iter().rev().take(100) {
+        let (start, stop) = token.place.unwrap();
+        let part: String = characters[start..stop].iter().collect();
+        assert_eq!(token.text.as_deref(), Some(part.as_str()));
+    }
+}
