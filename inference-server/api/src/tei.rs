@@ -99,6 +99,9 @@ impl PredictRequest {
     /// 422 when a sequence is neither a text nor a pair, or a limit is exceeded.
     pub fn into_asked(self, limits: &Limits) -> Result<Asked, Problem> {
         options::check(&self.rest, &KNOWN)?;
+        if let (Inputs::Batch(batch), Some(true)) = (&self.inputs, self.truncate) {
+            limits.check_together(batch.iter().flatten().map(|text| (text.as_str(), 1)))?;
+        }
         let limits = &limits_of(self.truncate, limits);
         let options = options(self.truncate, self.truncation_direction);
         let (inputs, batch) = match self.inputs {
@@ -210,6 +213,11 @@ impl RerankRequest {
     /// 422 when a limit is exceeded.
     pub fn inputs(&self, limits: &Limits) -> Result<(Vec<Input>, InputOptions), Problem> {
         options::check(&self.rest, &KNOWN)?;
+        if self.truncate == Some(true) {
+            let query = (self.query.as_str(), self.texts.len());
+            let texts = self.texts.iter().map(|text| (text.as_str(), 1));
+            limits.check_together(texts.chain([query]))?;
+        }
         let limits = &limits_of(self.truncate, limits);
         limits.check_batch("texts", self.texts.len())?;
         limits.check_text("query", &self.query)?;
