@@ -237,12 +237,17 @@ mod tests {
     async fn an_input_is_named_by_its_place_in_the_whole_request() {
         let long = |text: &str| Input::Text(text.repeat(TURN_BYTES));
         let inputs = vec![long("a"), long("b"), long("c")];
-        let read = |_: &Model, input: &Input| match input {
-            Input::Text(text) if text.starts_with('c') => Err(Unreadable {
+        let bad = Input::Text("c".repeat(TURN_BYTES));
+        let read = move |_: &Model, input: &Input| {
+            let unreadable = || Unreadable {
                 message: String::new(),
                 too_long: false,
-            }),
-            _ => Ok(()),
+            };
+            if *input == bad {
+                Err(unreadable())
+            } else {
+                Ok(())
+            }
         };
         let outcome = tokeniser().each(inputs.into(), later(), read).await;
         let error = outcome.unwrap_err();

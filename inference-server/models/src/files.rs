@@ -103,6 +103,21 @@ impl<'a> Files<'a> {
         Ok(bytes)
     }
 
+    /// A file beside the model's, which is no part of its digest.
+    pub(crate) fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        match std::fs::read(self.folder.join(name)) {
+            Ok(bytes) => {
+                refuse_pointer(name, &bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LoadError::new(
+                Reason::LoadFailed,
+                format!("{name} cannot be read: {error}"),
+            )),
+        }
+    }
+
     fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }

@@ -421,3 +421,18 @@ fn a_long_text_is_shown_about_as_fast_as_it_is_encoded() {
         assert_eq!(token.text.as_deref(), Some(part.as_str()));
     }
 }
+
+#[test]
+fn an_encoder_has_no_use_for_a_prompt_template_and_says_so() {
+    let options = LoadOptions {
+        prompt_template: Some("{{ prompt }}".to_owned()),
+        ..LoadOptions::default()
+    };
+    let folder = changed("bert", "tokenizer_config.json", "{}");
+    let error = load(folder.path(), &options).unwrap_err();
+    assert!(
+        error.message.contains("--prompt-template"),
+        "{}",
+        error.message
+    );
+}

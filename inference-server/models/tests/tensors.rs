@@ -207,3 +207,18 @@ fn every_label_has_a_name_of_its_own() {
     labels.dedup();
     assert_eq!(labels.len(), 3, "{labels:?}");
 }
+
+#[test]
+fn a_token_that_only_added_tokens_json_has_is_refused_by_name() {
+    let folder = copy_of("llama");
+    let path = folder.path().join("added_tokens.json");
+    // transformers gives "<|eot_id|>" its id of tokenizer.json, whatever this says.
+    fs::write(&path, r#"{"<|eot_id|>": 5}"#).unwrap();
+    let with = outcome(&folder).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(with.facts.digest, outcome(&folder).unwrap().facts.digest);
+    fs::write(&path, r#"{"<|new|>": 600}"#).unwrap();
+    let error = outcome(&folder).unwrap_err();
+    assert_eq!(error.reason, Reason::UnsupportedFormat);
+    assert!(error.message.contains("<|new|>"), "{}", error.message);
+}

@@ -17,6 +17,10 @@ use crate::layers::{
 use crate::rope::Rope;
 use crate::weights::Weights;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are members of the file"
+)]
 #[derive(Clone, Debug, Deserialize)]
 struct ModernBertConfig {
     vocab_size: usize,
