@@ -436,3 +436,26 @@ fn an_encoder_has_no_use_for_a_prompt_template_and_says_so() {
         error.message
     );
 }
+
+/// As transformers renders it: 24 and 25 tokens.
+#[test]
+fn a_turn_that_is_continued_ends_where_its_content_does() {
+    let model = open("llama", None);
+    for (answer, end, tokens) in [("4", "4", 24), ("4 and ", "4 and", 25)] {
+        let mut chat = Chat::of("What is 2+2?", answer);
+        chat.options.continue_final_message = true;
+        let found = encode(&model, &TextInput::Messages(chat.clone())).unwrap();
+        let rendered = format!(
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is 2+2?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{end}"
+        );
+        let options = EncodeOptions {
+            add_special_tokens: Some(false),
+            ..EncodeOptions::default()
+        };
+        let wanted = with(&model, &text(&rendered), options).unwrap();
+        assert_eq!((found.ids.len(), found.ids), (tokens, wanted.ids));
+        chat.options.add_generation_prompt = true;
+        let both = encode(&model, &TextInput::Messages(chat)).unwrap_err();
+        assert!(matches!(both, InputError::Template(_)), "{both:?}");
+    }
+}

@@ -14,7 +14,7 @@ use common::{
     Expected, demo, encode, expected, here, input, limit, logits, open, open_as, references,
 };
 use inference_models::architectures::supported;
-use inference_models::{Dtype, EncodeOptions, Model};
+use inference_models::{Dtype, EncodeOptions, Model, TextInput};
 
 const TOLERANCE: f32 = 1e-4;
 

@@ -251,3 +251,13 @@ async fn a_prompt_is_not_held_for_more_answers_than_a_batch_of_long_texts_would_
     }
     assert_eq!(fake.asked().len(), 3);
 }
+
+#[tokio::test]
+async fn members_of_one_body_are_one_and_what_follows_them_is_refused() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/gzip-members");
+    for (file, expected) in [("body.gz", 200), ("tail.gz", 400)] {
+        let body = std::fs::read(case.join(file)).unwrap();
+        let (status, answer) = ask(&real(), encoded("gzip", body)).await;
+        assert_eq!(status, expected, "{file}: {answer}");
+    }
+}
