@@ -13,7 +13,7 @@ pub(crate) mod trace;
 mod updates;
 
 pub(crate) use app::{App, CacheControl, Lifecycle, ModelInfo, NoCache, Served, Tokens};
-pub(crate) use body::Payload;
+pub(crate) use body::{Payload, require_one};
 pub(crate) use call::{Call, now, ranking};
 pub(crate) use shown::Shown;
 pub(crate) use updates::{Loader, Updates, Wanted, run as run_update};
