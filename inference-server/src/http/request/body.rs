@@ -98,6 +98,19 @@ impl Payload {
     }
 }
 
+/// Refuses a body that speaks for two dialects: which of the two would be scored?
+///
+/// # Errors
+/// 422 with both names.
+pub(crate) fn require_one(payload: &Payload, member: &str, others: &[&str]) -> Result<(), Problem> {
+    match others.iter().find(|other| payload.has(other)) {
+        None => Ok(()),
+        Some(other) => Err(Problem::unprocessable(format!(
+            "{member} and {other} are of different dialects: send one of them"
+        ))),
+    }
+}
+
 /// Looks for a member of an object, and keeps nothing of it.
 struct Member<'a>(&'a str);
 

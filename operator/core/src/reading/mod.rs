@@ -38,7 +38,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) strategy: Strategy,
     /// The reading of the source that counts.
     pub(crate) wanted: Verification,
-    /// The Job that does it, where it can be built.
+    /// The Job that does it, where it is needed and can be built.
     pub(crate) job: Option<Job>,
     pub(crate) resolution: Resolution,
     pub(crate) records: Vec<Record>,
@@ -62,19 +62,9 @@ impl<'a> Reading<'a> {
         let wanted = verification(observed, state.as_ref().ok());
         let source = spec::check(&model.spec, observed.claim);
         let scale = Scale::of(&model.spec, last_replicas(observed, &before));
-        // A Job that holds what others need ends by itself.
-        let ends = one_pod_only(observed).then_some(scale.progress_deadline);
-        let job = source
-            .as_ref()
-            .ok()
-            .map(|mount| verify_job::build(model, mount, &wanted, ends, &observed.settings));
         let inquiry = Inquiry {
             wanted: &wanted,
             pinned: model.spec.model.digest.as_ref(),
-            job: job
-                .as_ref()
-                .and_then(|job| job.metadata.name.as_deref())
-                .unwrap_or_default(),
             patience: scale.progress_deadline,
         };
         let known = state.as_ref().ok();
@@ -83,7 +73,18 @@ impl<'a> Reading<'a> {
             .flat_map(|state| [state.canary(), state.stable()])
             .flatten()
             .collect();
-        let resolution = inquiry.answer(&records, &preferred, children, now);
+        let (resolution, job) = match inquiry.known(&records, &preferred, children) {
+            Some(known) => (known, None),
+            None => {
+                // A Job that holds what others need ends by itself.
+                let ends = one_pod_only(observed).then_some(scale.progress_deadline);
+                let job = source.as_ref().ok().map(|mount| {
+                    verify_job::build(model, mount, &wanted, ends, &observed.settings)
+                });
+                let name = job.as_ref().map(ResourceExt::name_any).unwrap_or_default();
+                (inquiry.progress(&name, children, now), job)
+            }
+        };
         let endpoint = names::endpoint(&model.name_any());
         Self {
             target: target(observed, &source, &resolution, &records, known),

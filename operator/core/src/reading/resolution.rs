@@ -60,8 +60,6 @@ pub struct Inquiry<'a> {
     pub wanted: &'a Verification,
     /// The digest that the spec pins.
     pub pinned: Option<&'a Digest>,
-    /// Name of the Job that would find out.
-    pub job: &'a str,
     /// How long that may make no progress.
     pub patience: Duration,
 }
@@ -71,25 +69,24 @@ impl Inquiry<'_> {
         self.pinned.is_none_or(|pinned| pinned == digest)
     }
 
-    /// What is known by the records and the Job. Among several records those in `preferred` come
-    /// first, so that what runs goes on.
-    pub fn answer(
+    /// What is known already, by the records or a Job. Among several records those in `preferred`
+    /// come first, so that what runs goes on.
+    pub fn known(
         &self,
         records: &[Record],
         preferred: &[&RevisionHash],
         children: &Children,
-        now: Timestamp,
-    ) -> Resolution {
-        if let Some(known) = self.recorded(records, preferred) {
-            return known;
-        }
-        if let Some(known) = self.reported(children) {
-            return known;
-        }
+    ) -> Option<Resolution> {
+        self.recorded(records, preferred)
+            .or_else(|| self.reported(children))
+    }
+
+    /// How far the Job of the name `job` is, which finds out what is not known.
+    pub fn progress(&self, job: &str, children: &Children, now: Timestamp) -> Resolution {
         let job = children
             .jobs
             .iter()
-            .find(|job| job.metadata.name.as_deref() == Some(self.job))
+            .find(|found| found.metadata.name.as_deref() == Some(job))
             .filter(|job| job.metadata.deletion_timestamp.is_none());
         let Some(job) = job else {
             return waiting("the model is going to be read");

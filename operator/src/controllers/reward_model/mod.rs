@@ -39,6 +39,9 @@ type Trigger = PartialObjectMeta<RewardModel>;
 const KIND: &str = "RewardModel";
 /// The longest that one reconcile may take before it is begun anew.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a reconcile waits for what else changes: a Deployment, its pods and its slices seldom change
+/// alone.
+const GATHERING: Duration = Duration::from_millis(50);
 /// Reconciles at once.
 const AT_ONCE: u16 = 16;
 /// Rounds of questions before a plan; there are two kinds of them, and a cache that is behind may ask
@@ -89,7 +92,7 @@ pub(super) async fn run(
         }
     });
     Controller::for_stream(models, reader)
-        .with_config(Config::default().concurrency(AT_ONCE))
+        .with_config(Config::default().concurrency(AT_ONCE).debounce(GATHERING))
         .reconcile_on(children)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
