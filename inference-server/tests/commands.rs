@@ -167,3 +167,120 @@ fn an_interrupted_run_of_score_ends_as_one_that_was_not() {
     assert!(said(&other).contains("another input"), "{}", said(&other));
     assert!(fs::read_to_string(&output).unwrap() == expected);
 }
+
+#[test]
+fn an_option_that_would_be_passed_over_is_refused() {
+    let pairs = fixtures().join("data/preferences-eval.jsonl");
+    let server = [
+        "evaluate",
+        "--url",
+        "http://127.0.0.1:9",
+        "--pairs",
+        pairs.to_str().unwrap(),
+    ];
+    for option in [
+        &["--label", "1"][..],
+        &["--max-tokens", "9"],
+        &["--dtype", "bf16"],
+        &["--single-bos"],
+    ] {
+        let output = run(&[&server[..], option].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains(option[0]), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_score_is_never_written_over_what_was_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (
+        folder.path().join("in.jsonl"),
+        folder.path().join("out.jsonl"),
+    );
+    fs::write(&input, "{\"text\":\"a\"}\n").unwrap();
+    for field in ["text", "messages", "error"] {
+        let refused = run(&[
+            "score",
+            "--model",
+            &demo("tiny-reward-v1"),
+            "--input",
+            input.to_str().unwrap(),
+            "--output",
+            output.to_str().unwrap(),
+            "--score-field",
+            field,
+        ]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            said(&refused).contains("--score-field"),
+            "{}",
+            said(&refused)
+        );
+        assert!(!output.exists());
+    }
+}
+
+/// Lines of `file` that `score` makes with the model of `folder`.
+fn scored(folder: &Path, lines: &[Value], more: &[&str]) -> Vec<Value> {
+    let work = tempfile::tempdir().unwrap();
+    let input = work.path().join("in.jsonl");
+    let text: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&input, text.concat()).unwrap();
+    let (model, input) = (folder.to_str().unwrap(), input.to_str().unwrap());
+    let args = ["score", "--model", model, "--input", input, "--output", "-"];
+    let output = run(&[&args[..], more].concat());
+    let lines = std::str::from_utf8(&output.stdout).unwrap().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The chats of users that failed, and the right scores: the same as over HTTP.
+#[test]
+fn score_reads_chats_with_all_that_their_templates_see() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (case, files) in [
+        (
+            "chat-options-ignored",
+            &[("a.json", 0.2723), ("b.json", 0.0887)][..],
+        ),
+        (
+            "message-members-dropped",
+            &[("tool_calls.json", -0.2303), ("reasoning.json", -0.0451)],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let llama = here.join("models/tests/fixtures/parity/llama");
+        for file in fs::read_dir(llama).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let case = here.join("tests/cases").join(case);
+        let config = "tokenizer_config.json";
+        fs::copy(case.join(config), folder.path().join(config)).unwrap();
+        let bodies = files
+            .iter()
+            .map(|(file, _)| fs::read(case.join(file)).unwrap());
+        let lines: Vec<Value> = bodies
+            .map(|body| serde_json::from_slice(&body).unwrap())
+            .collect();
+        let scores = scored(folder.path(), &lines, &[]);
+        for (line, (file, right)) in scores.iter().zip(files) {
+            let score = line["score"].as_f64().unwrap_or(f64::NAN);
+            assert!((score - right).abs() < 1e-3, "{file}: {line}");
+        }
+    }
+}
+
+#[test]
+fn score_with_single_bos_leaves_out_the_second_one() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let llama = here.join("models/tests/fixtures/parity/llama");
+    let text = |text: &str| serde_json::json!({ "text": text });
+    let lines = [text("<|begin_of_text|>Hello"), text("Hello")];
+    let twice = scored(&llama, &lines, &[]);
+    assert_ne!(twice[0]["score"], twice[1]["score"]);
+    let once = scored(&llama, &lines, &["--single-bos"]);
+    assert_eq!(once[0]["score"], once[1]["score"]);
+    assert_eq!(once[1]["score"], twice[1]["score"]);
+}

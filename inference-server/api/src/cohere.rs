@@ -78,6 +78,11 @@ impl RerankRequest {
             max_second: limit("max_tokens_per_doc", self.max_tokens_per_doc)?,
             ..self.options.input_options(most)?
         };
+        if options.max_first.is_some() || options.max_second.is_some() || self.options.cuts() {
+            let query = (self.query.as_str(), self.documents.len());
+            let documents = self.documents.iter().map(|document| (document.text(), 1));
+            limits.check_together(documents.chain([query]))?;
+        }
         let limits_of = |cut: Option<usize>| match cut {
             Some(_) => limits.of_cut_texts(),
             None => self.options.limits(limits),

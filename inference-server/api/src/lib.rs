@@ -9,6 +9,7 @@ pub mod cohere;
 pub mod dialect;
 pub mod evaluate;
 pub mod input;
+pub mod internal;
 pub mod json;
 pub mod limits;
 pub mod native;

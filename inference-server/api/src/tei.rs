@@ -4,6 +4,8 @@
 //! Its defaults are kept: scores go through a sigmoid (a softmax where there are several labels)
 //! unless `raw_scores` is set, and two strings in one list are one pair.
 
+mod info;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use utoipa::ToSchema;
 
 use crate::input::{Input, InputOptions, Side, Texts, check_all};
 use crate::{Limits, Problem, options};
+
+pub use info::{Info, Labels};
 
 /// Body of `POST /predict` with `inputs`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -99,6 +103,9 @@ impl PredictRequest {
     /// 422 when a sequence is neither a text nor a pair, or a limit is exceeded.
     pub fn into_asked(self, limits: &Limits) -> Result<Asked, Problem> {
         options::check(&self.rest, &KNOWN)?;
+        if let (Inputs::Batch(batch), Some(true)) = (&self.inputs, self.truncate) {
+            limits.check_together(batch.iter().flatten().map(|text| (text.as_str(), 1)))?;
+        }
         let limits = &limits_of(self.truncate, limits);
         let options = options(self.truncate, self.truncation_direction);
         let (inputs, batch) = match self.inputs {
@@ -210,6 +217,11 @@ impl RerankRequest {
     /// 422 when a limit is exceeded.
     pub fn inputs(&self, limits: &Limits) -> Result<(Vec<Input>, InputOptions), Problem> {
         options::check(&self.rest, &KNOWN)?;
+        if self.truncate == Some(true) {
+            let query = (self.query.as_str(), self.texts.len());
+            let texts = self.texts.iter().map(|text| (text.as_str(), 1));
+            limits.check_together(texts.chain([query]))?;
+        }
         let limits = &limits_of(self.truncate, limits);
         limits.check_batch("texts", self.texts.len())?;
         limits.check_text("query", &self.query)?;
@@ -252,7 +264,7 @@ const fn yes() -> bool {
 }
 
 /// One token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TeiToken)]
 pub struct Token {
     /// Its id.
@@ -267,61 +279,6 @@ pub struct Token {
     /// Where it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<usize>,
-}
-
-/// Answer of `GET /info`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = TeiInfo)]
-pub struct Info {
-    /// The version that is served.
-    pub model_id: String,
-    /// The digest of its files.
-    pub model_sha: Option<String>,
-    /// Its number format, in TEI's words.
-    pub model_dtype: String,
-    /// The version that is served.
-    pub served_model_name: String,
-    /// Its labels, as a reranker (one label) or a classifier (several).
-    pub model_type: BTreeMap<String, Labels>,
-    /// Requests that are worked on at once.
-    pub max_concurrent_requests: usize,
-    /// Tokens of one input.
-    pub max_input_length: usize,
-    /// Tokens of one batch of the engine.
-    pub max_batch_tokens: usize,
-    /// Requests of one batch of the engine: not limited.
-    pub max_batch_requests: Option<usize>,
-    /// Items of one request.
-    pub max_client_batch_size: usize,
-    /// Whether long inputs are cut unless a request says otherwise.
-    pub auto_truncate: bool,
-    /// Threads that make tokens.
-    pub tokenization_workers: usize,
-    /// The server's version.
-    pub version: String,
-}
-
-/// Names of labels by index, and back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = TeiLabels)]
-pub struct Labels {
-    /// Names by index.
-    pub id2label: BTreeMap<String, String>,
-    /// Indexes by name.
-    pub label2id: BTreeMap<String, usize>,
-}
-
-impl Labels {
-    /// The names in the order of the logits.
-    pub fn new(names: &[String]) -> Self {
-        let numbered = || names.iter().cloned().enumerate();
-        Self {
-            id2label: numbered()
-                .map(|(id, name)| (id.to_string(), name))
-                .collect(),
-            label2id: numbered().map(|(id, name)| (name, id)).collect(),
-        }
-    }
 }
 
 #[cfg(test)]

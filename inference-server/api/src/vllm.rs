@@ -54,6 +54,9 @@ impl ClassifyRequest {
     /// # Errors
     /// 422 when there is nothing to score, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
+        if let Some(Texts::Many(texts)) = self.input.as_ref().filter(|_| self.options.cuts()) {
+            limits.check_together(texts.iter().map(|text| (text.as_str(), 1)))?;
+        }
         let limits = self.options.limits(limits);
         let options = ChatOptions {
             tools: self.tools,
@@ -155,9 +158,19 @@ impl ScoreRequest {
     /// # Errors
     /// 422 when the lengths do not fit each other, or a limit is exceeded.
     pub fn into_inputs(self, limits: &Limits) -> Result<Vec<Input>, Problem> {
-        let limits = self.options.limits(limits);
         let (prompts, answers) = (self.text_1.into_vec(), self.text_2.into_vec());
         limits.check_batch("text_2", answers.len())?;
+        if self.options.cuts() {
+            let times = if prompts.len() == 1 { answers.len() } else { 1 };
+            let texts = prompts.iter().map(|prompt| (prompt.as_str(), times));
+            let texts = texts.chain(answers.iter().map(|answer| (answer.as_str(), 1)));
+            limits.check_together(texts)?;
+        }
+        let limits = self.options.limits(limits);
+        // Before it is held once for each answer.
+        if let [one] = prompts.as_slice() {
+            limits.check_text("text_1", one)?;
+        }
         let prompts = match prompts.as_slice() {
             [one] => vec![one.clone(); answers.len()],
             several if several.len() == answers.len() => prompts,

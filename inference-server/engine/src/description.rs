@@ -12,6 +12,7 @@ pub fn description(
     calibration: Option<Calibration>,
 ) -> Description {
     Description {
+        revision: None,
         version: version.unwrap_or_else(|| facts.digest.short().to_owned()),
         digest: facts.digest.to_string(),
         backbone: match facts.kind {

@@ -179,6 +179,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::testing::{Nobody, sequence};
 
     const BATCH: usize = 10;
 
@@ -209,14 +210,6 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Observer for Nobody {
-        fn batch(&self, _: usize, _: usize, _: Duration) {}
-        fn left(&self) {}
-    }
-
     fn lanes() -> (Lanes, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         let engine: Arc<dyn Engine> = Arc::new(Gated(gate.clone()));
@@ -230,24 +223,14 @@ mod tests {
         gate.opened.notify_all();
     }
 
-    fn sequence((id, tokens): (u32, usize)) -> Encoded {
-        Encoded {
-            ids: vec![id; tokens],
-            type_ids: vec![0; tokens],
-            truncated: false,
-        }
-    }
-
     #[tokio::test]
     async fn who_is_short_does_not_wait_for_who_is_long() {
         let (lanes, gate) = lanes();
         let later = Deadline::At(Instant::now() + Duration::from_secs(30));
-        let long = lanes.compute(vec![sequence((7, BATCH + 1))], later, false);
+        let long = lanes.compute(vec![sequence(7, BATCH + 1)], later, false);
         let short = async {
             gate.entered.notified().await;
-            let short = lanes
-                .compute(vec![sequence((3, BATCH))], later, false)
-                .await;
+            let short = lanes.compute(vec![sequence(3, BATCH)], later, false).await;
             assert_eq!(short.unwrap().logits, [[3.0]]);
             open(&gate);
         };
@@ -260,7 +243,8 @@ mod tests {
         let (lanes, gate) = lanes();
         open(&gate);
         let later = Deadline::At(Instant::now() + Duration::from_secs(30));
-        let mixed = [(1, 50), (2, 3), (3, 4), (4, 11), (5, 10)].map(sequence);
+        let mixed =
+            [(1, 50), (2, 3), (3, 4), (4, 11), (5, 10)].map(|(id, tokens)| sequence(id, tokens));
         let computed = lanes.compute(mixed.into(), later, false).await.unwrap();
         assert_eq!(computed.logits, [[1.0], [2.0], [3.0], [4.0], [5.0]]);
     }
@@ -269,7 +253,7 @@ mod tests {
     async fn a_request_of_both_kinds_fails_where_one_kind_is_too_late() {
         let (lanes, gate) = lanes();
         let soon = Deadline::At(Instant::now() + Duration::from_millis(20));
-        let mixed = [(1, 50), (2, 3)].map(sequence);
+        let mixed = [(1, 50), (2, 3)].map(|(id, tokens)| sequence(id, tokens));
         let outcome = lanes.compute(mixed.into(), soon, false).await;
         assert_eq!(outcome.unwrap_err(), ScoreError::Late);
         open(&gate);
@@ -279,12 +263,10 @@ mod tests {
     async fn who_is_alone_does_not_wait_for_a_part_of_a_long_request() {
         let (lanes, gate) = lanes();
         let later = Deadline::At(Instant::now() + Duration::from_secs(30));
-        let bulk = lanes.compute(vec![sequence((7, BATCH + 1))], later, true);
+        let bulk = lanes.compute(vec![sequence(7, BATCH + 1)], later, true);
         let alone = async {
             gate.entered.notified().await;
-            let alone = lanes
-                .compute(vec![sequence((3, BATCH))], later, false)
-                .await;
+            let alone = lanes.compute(vec![sequence(3, BATCH)], later, false).await;
             assert_eq!(alone.unwrap().logits, [[3.0]]);
             open(&gate);
         };

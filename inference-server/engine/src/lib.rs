@@ -15,6 +15,8 @@ mod queue;
 mod request;
 mod room;
 pub mod scheduler;
+#[cfg(test)]
+mod testing;
 mod tokeniser;
 
 use std::time::Duration;

@@ -227,6 +227,7 @@ mod tests {
     use inference_models::engine::EngineError;
 
     use super::*;
+    use crate::testing::{Nobody, sequences};
 
     /// Scores a sequence with its first token; cannot take some.
     #[derive(Debug)]
@@ -248,28 +249,11 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Observer for Nobody {
-        fn batch(&self, _: usize, _: usize, _: Duration) {}
-        fn left(&self) {}
-    }
-
     fn queue() -> Arc<Queue> {
         let queue = Arc::new(Queue::new(1_000, Room::new(10_000)));
         let work = queue.clone();
         std::thread::spawn(move || work.run(&Fragile, &Nobody));
         queue
-    }
-
-    fn sequences(ids: &[u32]) -> Vec<Encoded> {
-        let sequence = |&id: &u32| Encoded {
-            ids: vec![id; 3],
-            type_ids: vec![0; 3],
-            truncated: false,
-        };
-        ids.iter().map(sequence).collect()
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 //! From texts to tokens, on the runtime's blocking threads.
 //!
 //! Owns how many requests do so at once: as many as there are threads for it. Invariants: who waits
-//! for its turn does so until its deadline at the most; of a request whose client has left, or whose
-//! time is over, no further text is read.
+//! for its turn does so until its deadline at the most; a turn ends after a part of a long request, so
+//! that a short one passes it; of a request whose client has left, or whose time is over, no further
+//! text is read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::room::Room;
 
 /// Requests whose texts are read at once.
 const TURNS: usize = 4;
+/// Text that is read in one turn; longer texts are read in a turn each.
+const TURN_BYTES: usize = 32 * 1024;
 
 /// Turns texts into tokens. Clones share their turns.
 #[derive(Clone, Debug)]
@@ -62,7 +65,24 @@ impl Tokeniser {
         &self,
         inputs: Inputs,
         until: Instant,
-        read: impl Fn(&Model, &Input) -> Result<T, Unreadable> + Send + 'static,
+        read: impl Fn(&Model, &Input) -> Result<T, Unreadable> + Send + Sync + 'static,
+    ) -> Result<Vec<T>, ScoreError> {
+        let read = Arc::new(read);
+        let mut all = Vec::with_capacity(inputs.len());
+        for part in inputs.parts(usize::MAX, TURN_BYTES) {
+            let first = all.len();
+            all.extend(self.turn(part, first, until, read.clone()).await?);
+        }
+        Ok(all)
+    }
+
+    /// What `read` makes of each input of one part, the first of which is that one of its request.
+    async fn turn<T: Send + 'static>(
+        &self,
+        part: Inputs,
+        first: usize,
+        until: Instant,
+        read: Arc<impl Fn(&Model, &Input) -> Result<T, Unreadable> + Send + Sync + 'static>,
     ) -> Result<Vec<T>, ScoreError> {
         let turn = self.turns.enter(1, until).await;
         // It was admitted before.
@@ -76,9 +96,9 @@ impl Tokeniser {
                     return Err(ScoreError::Late);
                 }
                 let read = read(&model, input);
-                read.map_err(|unreadable| unreadable.at(index))
+                read.map_err(|unreadable| unreadable.at(first + index))
             };
-            inputs.as_slice().iter().enumerate().map(one).collect()
+            part.as_slice().iter().enumerate().map(one).collect()
         };
         let working = blocking(work)?;
         let nowhere = ScoreError::Engine { index: None };
@@ -186,6 +206,52 @@ mod tests {
             ),
             "{error:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_short_request_passes_those_that_are_long() {
+        let tokeniser = tokeniser();
+        let slow = |_: &Model, _: &Input| {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(())
+        };
+        let long = Inputs::from(vec![Input::Text("a".repeat(TURN_BYTES)); 100]);
+        let busy: Vec<_> = (0..TURNS)
+            .map(|_| {
+                let (tokeniser, long) = (tokeniser.clone(), long.clone());
+                tokio::spawn(async move { tokeniser.each(long, later(), slow).await })
+            })
+            .collect();
+        while tokeniser.turns.free() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let soon = Instant::now() + Duration::from_secs(1);
+        let short = tokeniser.each(texts(1), soon, |_, _| Ok(())).await;
+        assert!(short.is_ok(), "a long request takes two seconds");
+        for one in busy {
+            one.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_input_is_named_by_its_place_in_the_whole_request() {
+        let long = |text: &str| Input::Text(text.repeat(TURN_BYTES));
+        let inputs = vec![long("a"), long("b"), long("c")];
+        let bad = Input::Text("c".repeat(TURN_BYTES));
+        let read = move |_: &Model, input: &Input| {
+            let unreadable = || Unreadable {
+                message: String::new(),
+                too_long: false,
+            };
+            if *input == bad {
+                Err(unreadable())
+            } else {
+                Ok(())
+            }
+        };
+        let outcome = tokeniser().each(inputs.into(), later(), read).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, ScoreError::Input { index: 2, .. }));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! Invariant: what a model leaves out has the default that transformers gives it, and a value that
 //! cannot be is an error here, not a panic later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -118,7 +118,15 @@ fn labels(
             Some(other) => other.to_string(),
         }
     };
-    Ok((0..count).map(name).collect())
+    // Answers hold scores by name: two of one name would be one.
+    let mut all: Vec<String> = (0..count).map(name).collect();
+    let mut seen = BTreeSet::new();
+    for (i, name) in all.iter_mut().enumerate() {
+        while !seen.insert(name.clone()) {
+            *name = format!("{name} (LABEL_{i})");
+        }
+    }
+    Ok(all)
 }
 
 /// Numbers of one head, of `heads` that share `width`.

@@ -13,6 +13,8 @@ use crate::error::{LoadError, Reason};
 use crate::weights::Weights;
 
 const INDEX: &str = "model.safetensors.index.json";
+/// What holds the weights where they are not in shards.
+const WHOLE: &str = "model.safetensors";
 /// How a file begins that Git LFS has not replaced by its content.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// What peft saves beside, or in place of, a model.
@@ -101,6 +103,21 @@ impl<'a> Files<'a> {
         Ok(bytes)
     }
 
+    /// A file beside the model's, which is no part of its digest.
+    pub(crate) fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        match std::fs::read(self.folder.join(name)) {
+            Ok(bytes) => {
+                refuse_pointer(name, &bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LoadError::new(
+                Reason::LoadFailed,
+                format!("{name} cannot be read: {error}"),
+            )),
+        }
+    }
+
     fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }
@@ -139,6 +156,10 @@ impl<'a> Files<'a> {
         let mut shards: Vec<String> = index.weight_map.into_values().collect();
         shards.sort();
         shards.dedup();
+        // What is left of a sharded model beside a whole one: transformers reads the whole one.
+        if self.has(WHOLE) && !shards.iter().any(|shard| shard == WHOLE) {
+            return Ok(vec![WHOLE.to_owned()]);
+        }
         let missing: Vec<_> = shards
             .iter()
             .filter(|shard| !self.has(shard))
@@ -164,6 +185,7 @@ impl<'a> Files<'a> {
         match found.len() {
             1 => Ok(found),
             0 => Err(self.no_weights()),
+            _ if self.has(WHOLE) => Ok(vec![WHOLE.to_owned()]),
             _ => Err(LoadError::invalid(format!(
                 "there are several safetensors files and no {INDEX}: copy the index too"
             ))),

@@ -17,6 +17,7 @@ pub mod files;
 pub mod input;
 pub mod layers;
 mod leftover;
+pub mod legacy_tokens;
 pub mod loader;
 pub mod output;
 pub mod rope;

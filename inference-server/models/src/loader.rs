@@ -22,6 +22,7 @@ use crate::error::{LoadError, Reason};
 use crate::files::Files;
 use crate::input::{EncodeOptions, TextInput, Truncation};
 use crate::leftover;
+use crate::legacy_tokens::{self, ADDED_TOKENS};
 use crate::output::OutputActivation;
 use crate::tokenizer::{InputTokenizer, Settings};
 use crate::tokenizer_config::TokenizerConfig;
@@ -117,6 +118,9 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
         special_tokens: files.optional(SPECIAL_TOKENS)?,
         chat_template: files.optional(CHAT_TEMPLATE)?,
     };
+    if let Some(added) = files.beside(ADDED_TOKENS)? {
+        legacy_tokens::refuse_others(&added, &tokenizer, texts.config.as_deref())?;
+    }
     let weights = files.weights(options.dtype)?;
     files.rest()?;
     let digest = files.digest();
@@ -200,7 +204,15 @@ fn settings(
     let special_tokens = texts.tokens.named();
     let chat = match inputs.kind {
         // Encoders read pairs; what their files say of chats is left unread.
-        Kind::Encoder => None,
+        Kind::Encoder => {
+            if options.prompt_template.is_some() {
+                return Err(LoadError::new(
+                    Reason::LoadFailed,
+                    "--prompt-template is for decoders, and this model reads a conversation as two texts: remove it",
+                ));
+            }
+            None
+        }
         Kind::Decoder => chat(texts, &special_tokens, options)?,
     };
     let date = chat.as_ref().and_then(ChatTemplate::date);

@@ -6,6 +6,7 @@
 //! off, for they are settings of training.
 
 mod prepare;
+mod show;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,6 +19,8 @@ use crate::architectures::Kind;
 use crate::chat::ChatTemplate;
 use crate::error::{LoadError, Reason};
 use crate::input::{Chat, ChatMessage, EncodeOptions, Encoded, InputError, TextInput, Truncation};
+
+pub use show::ShownToken;
 
 /// How a model's inputs are encoded.
 #[derive(Debug)]
@@ -72,17 +75,6 @@ impl<'a> Form<'a> {
             rendered: false,
         }
     }
-}
-
-/// One token of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownToken {
-    /// Its id.
-    pub id: u32,
-    /// The part of the text that it stands for, or its name where the tokenizer added it.
-    pub text: Option<String>,
-    /// Where that part begins and ends, in characters; `None` where the tokenizer added it.
-    pub place: Option<(usize, usize)>,
 }
 
 impl InputTokenizer {
@@ -205,30 +197,6 @@ impl InputTokenizer {
             type_ids,
             truncated: truncated || cut,
         })
-    }
-
-    /// The tokens of a text, none cut, for people to look at.
-    ///
-    /// # Errors
-    /// `Tokenizer` when it cannot be encoded.
-    pub fn show(&self, text: &str, special_tokens: bool) -> Result<Vec<ShownToken>, InputError> {
-        let encode = || self.tokenizer.encode_char_offsets(text, special_tokens);
-        let encoding = guarded(encode).map_err(InputError::Tokenizer)?;
-        let own = encoding.get_special_tokens_mask().iter();
-        let show = |((&id, &special), &(start, stop)): ((&u32, &u32), &(usize, usize))| {
-            let part = || text.chars().skip(start).take(stop.saturating_sub(start));
-            ShownToken {
-                id,
-                text: if special == 1 {
-                    self.tokenizer.id_to_token(id)
-                } else {
-                    Some(part().collect())
-                },
-                place: (special == 0).then_some((start, stop)),
-            }
-        };
-        let ids = encoding.get_ids().iter();
-        Ok(ids.zip(own).zip(encoding.get_offsets()).map(show).collect())
     }
 
     fn form<'a>(&self, input: &'a TextInput) -> Result<Form<'a>, InputError> {

@@ -405,3 +405,57 @@ fn chats_are_rendered_as_transformers_renders_them() {
         }
     }
 }
+
+#[test]
+fn a_long_text_is_shown_about_as_fast_as_it_is_encoded() {
+    let model = open("bert", None);
+    // Characters of several bytes, so that places in characters and in bytes differ.
+    let text = "é ü ".repeat(200_000);
+    let began = std::time::Instant::now();
+    let shown = model.tokenizer.show(&text, false).unwrap();
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+    let characters: Vec<char> = text.chars().collect();
+    for token in shown.iter().rev().take(100) {
+        let (start, stop) = token.place.unwrap();
+        let part: String = characters[start..stop].iter().collect();
+        assert_eq!(token.text.as_deref(), Some(part.as_str()));
+    }
+}
+
+#[test]
+fn an_encoder_has_no_use_for_a_prompt_template_and_says_so() {
+    let options = LoadOptions {
+        prompt_template: Some("{{ prompt }}".to_owned()),
+        ..LoadOptions::default()
+    };
+    let folder = changed("bert", "tokenizer_config.json", "{}");
+    let error = load(folder.path(), &options).unwrap_err();
+    assert!(
+        error.message.contains("--prompt-template"),
+        "{}",
+        error.message
+    );
+}
+
+/// As transformers renders it: 24 and 25 tokens.
+#[test]
+fn a_turn_that_is_continued_ends_where_its_content_does() {
+    let model = open("llama", None);
+    for (answer, end, tokens) in [("4", "4", 24), ("4 and ", "4 and", 25)] {
+        let mut chat = Chat::of("What is 2+2?", answer);
+        chat.options.continue_final_message = true;
+        let found = encode(&model, &TextInput::Messages(chat.clone())).unwrap();
+        let rendered = format!(
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is 2+2?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{end}"
+        );
+        let options = EncodeOptions {
+            add_special_tokens: Some(false),
+            ..EncodeOptions::default()
+        };
+        let wanted = with(&model, &text(&rendered), options).unwrap();
+        assert_eq!((found.ids.len(), found.ids), (tokens, wanted.ids));
+        chat.options.add_generation_prompt = true;
+        let both = encode(&model, &TextInput::Messages(chat)).unwrap_err();
+        assert!(matches!(both, InputError::Template(_)), "{both:?}");
+    }
+}

@@ -14,7 +14,7 @@ use common::{
     Expected, demo, encode, expected, here, input, limit, logits, open, open_as, references,
 };
 use inference_models::architectures::supported;
-use inference_models::{Dtype, EncodeOptions, Model};
+use inference_models::{Dtype, EncodeOptions, Model, TextInput};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -186,5 +186,25 @@ fn the_references_notice_what_they_are_there_for() {
             difference > TOLERANCE,
             "{name} with {field} {value}: {difference}"
         );
+    }
+}
+
+/// The right values are of a computation in f64 with numpy, which meets the parity vectors too.
+#[test]
+fn deberta_without_absolute_positions_reads_texts_of_any_length_block_by_block() {
+    let mut folder = references("parity").into_iter();
+    let folder = folder.find(|folder| folder.ends_with("deberta-v2"));
+    let model = open(&folder.unwrap(), Some(4_096), 1);
+    for (text, times, tokens, right) in [
+        ("The answer is four, and not five. ", 60, 1_083, -0.563_707),
+        ("Tokyo is a city. ", 200, 2_203, -0.643_673_7),
+    ] {
+        let encoded = encode(&model, &[TextInput::Text(text.repeat(times))]);
+        assert_eq!(
+            (encoded[0].ids.len(), encoded[0].truncated),
+            (tokens, false)
+        );
+        let score = logits(&model, &encoded)[0][0];
+        assert!((score - right).abs() < 1e-5, "{score}, {right}");
     }
 }

@@ -5,6 +5,8 @@ use crate::Calibration;
 /// Whose scores they are, and what has to be known of it to show them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
+    /// The revision that it is, where somebody has said so.
+    pub revision: Option<String>,
     /// The version's name.
     pub version: String,
     /// The digest of the model's files.

@@ -10,6 +10,7 @@ mod deadline;
 mod description;
 pub mod evaluation;
 mod inputs;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +45,24 @@ pub struct Origin {
     pub key: String,
     /// The revision that has to answer; any where absent.
     pub pin: Option<String>,
+    /// Whether it measures, and does not use, what serves: it goes to the stable revision, unless it is
+    /// pinned.
+    pub measures: bool,
     /// The request's id.
     pub id: String,
     /// The W3C `traceparent` of the span that scoring belongs to.
     pub trace: Option<String>,
+}
+
+/// Where a request's user key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserKey {
+    /// In a header.
+    Header(String),
+    /// In a claim of the token.
+    JwtClaim(String),
+    /// In the body, by a JSON pointer.
+    JsonPointer(String),
 }
 
 /// The score of one input.
@@ -122,6 +137,11 @@ pub enum ScoreError {
     /// No model is loaded, or it cannot be worked on for a while.
     #[error("no model can be asked now: try again")]
     NotReady,
+    /// The request is pinned to a revision that is not served here.
+    #[error(
+        "the revision that the request is pinned to is not served here: see the resource's status"
+    )]
+    UnknownRevision,
 }
 
 impl ScoreError {
@@ -141,7 +161,7 @@ impl ScoreError {
             Self::Engine { index } => Self::Engine {
                 index: index.map(place),
             },
-            Self::Overloaded | Self::Late | Self::NotReady => self,
+            Self::Overloaded | Self::Late | Self::NotReady | Self::UnknownRevision => self,
         }
     }
 }
@@ -165,5 +185,15 @@ pub trait Scorer: Send + Sync + 'static {
     /// Tokens that wait for the engine, where they wait in this process.
     fn queued_tokens(&self) -> usize {
         0
+    }
+
+    /// Whether it knows all that it needs to answer.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Where a request's user key is, which decides who scores it; the prompt does where this is `None`.
+    fn user_key(&self) -> Option<UserKey> {
+        None
     }
 }

@@ -50,6 +50,20 @@ pub(crate) struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// The name of an option that changes scores and is set: a server has its own.
+    pub(crate) fn any(&self) -> Option<&'static str> {
+        let set = [
+            ("--digest", self.digest.is_some()),
+            ("--max-tokens", self.max_tokens.is_some()),
+            ("--truncation", self.truncation.is_some()),
+            ("--prompt-template", self.prompt_template.is_some()),
+            ("--single-bos", self.single_bos),
+            ("--special-date", self.special_date.is_some()),
+            ("--dtype", self.dtype != Dtype::Auto),
+        ];
+        set.into_iter().find(|(_, set)| *set).map(|(name, _)| name)
+    }
+
     pub(crate) fn load(&self) -> LoadOptions {
         LoadOptions {
             digest: self.digest.clone(),

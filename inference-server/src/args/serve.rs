@@ -36,7 +36,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "REWARD_CACHE", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) cache: bool,
     /// For how long.
-    #[arg(long, env = "REWARD_CACHE_TTL", default_value = "1h", value_parser = duration)]
+    #[arg(long, env = "REWARD_CACHE_TTL", default_value = "1h", value_parser = ttl)]
     pub(crate) cache_ttl: Duration,
     /// How many, in this process.
     #[arg(long, env = "REWARD_CACHE_MAX_ENTRIES", default_value_t = 100_000)]
@@ -174,6 +174,18 @@ fn version(text: &str) -> Result<String, String> {
 }
 
 /// Reads `scale=1.5,shift=-0.25`, or a JSON file with these two.
+/// The cache takes no longer time than a thousand years.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_hours(24 * 365);
+    let time = duration(text)?;
+    if time.is_zero() || time > longest {
+        return Err(format!(
+            "{text:?}: write a time above zero and of a year at most; --cache false remembers nothing"
+        ));
+    }
+    Ok(time)
+}
+
 fn calibration(text: &str) -> Result<Calibration, String> {
     let wrong = match text.parse() {
         Ok(calibration) => return Ok(calibration),
@@ -188,6 +200,14 @@ fn calibration(text: &str) -> Result<Calibration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_the_cache_cannot_keep_is_refused() {
+        assert_eq!(ttl("8760h"), Ok(Duration::from_hours(8_760)));
+        for text in ["0s", "8761h", "9999999h", "1"] {
+            assert!(ttl(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_calibration_is_given_here_or_in_a_file() {

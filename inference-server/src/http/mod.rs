@@ -28,7 +28,7 @@ pub(crate) use request::{
 
 use base::failure;
 use handlers::{
-    admin, docs, evaluate, health, native, openrlhf, probes, rerank, sglang, tei, vllm,
+    admin, docs, evaluate, health, internal, native, openrlhf, probes, rerank, sglang, tei, vllm,
 };
 use request::{render, trace};
 
@@ -42,6 +42,7 @@ pub(crate) fn router<S: Scorer>(app: Arc<App<S>>) -> Router {
         .route("/model/update", post(admin::update))
         .route("/model/update/{id}", get(admin::update_status))
         .route("/cache", delete(admin::clear_cache))
+        .merge(internal())
         .merge(observation())
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(docs::page))
@@ -73,6 +74,15 @@ fn observation<S: Scorer>() -> Router<Arc<App<S>>> {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+}
+
+/// What routers ask.
+fn internal<S: Scorer>() -> Router<Arc<App<S>>> {
+    use inference_api::internal::{MODEL_PATH, PATH, TOKENS_PATH};
+    Router::new()
+        .route(PATH, post(internal::score))
+        .route(TOKENS_PATH, post(internal::tokens))
+        .route(MODEL_PATH, get(internal::model))
 }
 
 fn scoring<S: Scorer>() -> Router<Arc<App<S>>> {

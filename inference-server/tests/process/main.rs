@@ -30,6 +30,15 @@ fn run(args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).output().unwrap()
 }
 
+/// `score` with a demo model, from one file to another.
+fn score(model: &Path, input: &Path, output: &Path, more: &[&str]) -> Output {
+    let [model, input, output] = [model, input, output].map(|path| path.to_str().unwrap());
+    let args = [
+        "score", "--model", model, "--input", input, "--output", output,
+    ];
+    run(&[&args[..], more].concat())
+}
+
 /// A port that nobody has just now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -246,15 +255,7 @@ fn score_keeps_order_and_fields_and_goes_on_after_a_bad_line() {
     ];
     std::fs::write(&input, lines.join("\n")).unwrap();
     let model = demo("tiny-reward-v1");
-    let outcome = run(&[
-        "score",
-        "--model",
-        model.to_str().unwrap(),
-        "--input",
-        input.to_str().unwrap(),
-        "--output",
-        output.to_str().unwrap(),
-    ]);
+    let outcome = score(&model, &input, &output, &[]);
     assert_eq!(
         outcome.status.code(),
         Some(1),
@@ -286,16 +287,7 @@ fn score_writes_what_it_does_not_know_as_it_was_and_survives_what_is_no_text() {
     bytes.extend_from_slice(b"{\"text\":\"b\"}\r\n{\"text\":\"c\"}");
     std::fs::write(&input, &bytes).unwrap();
     let model = demo("tiny-reward-v1");
-    let args = [
-        "score",
-        "--model",
-        model.to_str().unwrap(),
-        "--input",
-        input.to_str().unwrap(),
-        "--output",
-        output.to_str().unwrap(),
-    ];
-    let outcome = run(&args);
+    let outcome = score(&model, &input, &output, &[]);
     assert_eq!(outcome.status.code(), Some(1));
     let text = std::fs::read_to_string(&output).unwrap();
     let rows: Vec<&str> = text.lines().collect();
@@ -310,7 +302,7 @@ fn score_writes_what_it_does_not_know_as_it_was_and_survives_what_is_no_text() {
         row(4)["score"].is_number() && row(5)["score"].is_number(),
         "{text}"
     );
-    let again = run(&args);
+    let again = score(&model, &input, &output, &[]);
     assert_eq!(
         again.status.code(),
         Some(1),
@@ -379,17 +371,7 @@ fn the_scores_of_a_file_are_those_of_the_reference() {
     let output = folder.path().join("out.jsonl");
     let model = demo("tiny-reward-v3-regressed");
     let expected = model.join("expected.jsonl");
-    let outcome = run(&[
-        "score",
-        "--model",
-        model.to_str().unwrap(),
-        "--input",
-        expected.to_str().unwrap(),
-        "--output",
-        output.to_str().unwrap(),
-        "--score-field",
-        "ours",
-    ]);
+    let outcome = score(&model, &expected, &output, &["--score-field", "ours"]);
     assert!(outcome.status.success());
     for line in std::fs::read_to_string(&output).unwrap().lines() {
         let row: Value = serde_json::from_str(line).unwrap();

@@ -65,22 +65,16 @@ pub fn candidates(standings: &[Standing]) -> Vec<usize> {
         .collect()
 }
 
-/// One of `candidates`: the less loaded of two that the random numbers pick. `load` is the bytes of the
-/// inputs that wait at one; there is no tokenizer here that could count better. `None` where there is
-/// nobody.
-pub fn choose<T: Copy>(
-    candidates: &[T],
-    load: impl Fn(T) -> u64,
-    first: u64,
-    second: u64,
-) -> Option<T> {
-    let one = *candidates.get(below(first, candidates.len())?)?;
+/// The place of one among `count` candidates: the less loaded of two that the random numbers pick. `load`
+/// is the bytes of the inputs that wait at one; there is no tokenizer here that could count better. `None`
+/// where there is nobody.
+pub fn choose(count: usize, load: impl Fn(usize) -> u64, first: u64, second: u64) -> Option<usize> {
+    let one = below(first, count)?;
     // Another one than the first, each with the same probability.
-    let Some(step) = below(second, candidates.len().saturating_sub(1)) else {
+    let Some(step) = below(second, count.saturating_sub(1)) else {
         return Some(one);
     };
-    let place = (below(first, candidates.len())? + 1 + step) % candidates.len();
-    let other = *candidates.get(place)?;
+    let other = (one + 1 + step) % count;
     Some(if load(other) < load(one) { other } else { one })
 }
 
@@ -130,23 +124,19 @@ mod tests {
     fn the_less_loaded_of_two_takes_it() {
         let loads = [9_u64, 1];
         for (first, second) in [(0, 0), (u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX)] {
-            assert_eq!(
-                choose(&[0, 1], |place| loads[place], first, second),
-                Some(1)
-            );
+            assert_eq!(choose(2, |place| loads[place], first, second), Some(1));
         }
-        assert_eq!(choose(&[7], |_| 0, 3, 3), Some(7));
-        assert_eq!(choose(&[] as &[usize], |_| 0, 3, 3), None);
+        assert_eq!(choose(1, |_| 0, 3, 3), Some(0));
+        assert_eq!(choose(0, |_| 0, 3, 3), None);
     }
 
     #[test]
     fn every_endpoint_has_its_turn() {
-        let all: Vec<usize> = (0..5).collect();
         let mut asked = [0_u32; 5];
         for first in 0..50_u64 {
             for second in 0..50_u64 {
                 let spread = |n: u64| n * (u64::MAX / 50) + u64::MAX / 100;
-                asked[choose(&all, |_| 0, spread(first), spread(second)).unwrap()] += 1;
+                asked[choose(5, |_| 0, spread(first), spread(second)).unwrap()] += 1;
             }
         }
         assert!(asked.iter().all(|times| *times == 500), "{asked:?}");
@@ -157,8 +147,7 @@ mod tests {
         fn what_is_chosen_is_a_candidate_and_never_the_most_loaded_of_three(
             first: u64, second: u64, loads in proptest::collection::vec(0_u64..1_000, 1..12),
         ) {
-            let all: Vec<usize> = (0..loads.len()).collect();
-            let chosen = choose(&all, |place| loads[place], first, second).unwrap();
+            let chosen = choose(loads.len(), |place| loads[place], first, second).unwrap();
             prop_assert!(chosen < loads.len());
             let most = loads.iter().filter(|load| **load >= loads[chosen]).count();
             prop_assert!(loads.len() < 2 || most >= 2, "{loads:?} {chosen}");

@@ -23,6 +23,8 @@ pub(crate) struct Front {
     store: Arc<Store>,
     scope: Scope,
     flights: Flights,
+    /// Of parts of long requests, which wait behind all others: nobody else is to wait with them.
+    bulk_flights: Flights,
 }
 
 /// One sequence that is waited for.
@@ -40,6 +42,7 @@ impl Front {
             store,
             scope,
             flights: Flights::default(),
+            bulk_flights: Flights::default(),
         }
     }
 
@@ -117,9 +120,14 @@ impl Front {
         how: (Deadline, bool),
     ) -> Vec<Awaited> {
         let mut flying = Vec::new();
+        let flights = if how.1 {
+            &self.bulk_flights
+        } else {
+            &self.flights
+        };
         let mut follow = |&place: &usize| {
             let (key, sequence) = (keys.get(place)?, sequences.get(place)?);
-            let (follower, pilot) = self.flights.join(*key);
+            let (follower, pilot) = flights.join(*key);
             let own = pilot.is_some();
             flying.extend(pilot.map(|pilot| (pilot, place, sequence.clone())));
             Some(Awaited {
@@ -197,6 +205,7 @@ mod tests {
     use crate::Observer;
     use crate::cache::CacheSettings;
     use crate::room::Room;
+    use crate::testing::{Nobody, sequences};
 
     /// Computes when it is open, and fails at some tokens.
     #[derive(Debug, Default)]
@@ -228,17 +237,12 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Observer for Nobody {
-        fn batch(&self, _: usize, _: usize, _: Duration) {}
-        fn left(&self) {}
-    }
-
     fn front() -> (Arc<Front>, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
-        let engine: Arc<dyn Engine> = Arc::new(Gated(gate.clone()));
+        (front_of(Arc::new(Gated(gate.clone()))), gate)
+    }
+
+    fn front_of(engine: Arc<dyn Engine>) -> Arc<Front> {
         let observer: Arc<dyn Observer> = Arc::new(Nobody);
         let lanes = Lanes::start(&engine, 10, 1_000, &Room::new(10), &observer).unwrap();
         let settings = CacheSettings {
@@ -248,21 +252,43 @@ mod tests {
         };
         let store = Arc::new(Store::new(&settings).unwrap());
         let scope = Scope::new("v", "d", "f32", "cpu");
-        (Arc::new(Front::new(Arc::new(lanes), store, scope)), gate)
+        Arc::new(Front::new(Arc::new(lanes), store, scope))
+    }
+
+    /// Computes parts of long requests when it is open, and all else at once.
+    #[derive(Debug)]
+    struct SlowInBulk(Arc<Gate>);
+
+    impl Engine for SlowInBulk {
+        fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
+            if std::thread::current().name() == Some("engine-bulk") {
+                return Gated(self.0.clone()).forward(batch);
+            }
+            Ok(batch.sequences().map(|_| vec![1.0]).collect())
+        }
+
+        fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
+            Ok(Arc::new(Self(self.0.clone())))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_one_score_does_not_wait_with_an_evaluation_that_asks_for_it_too() {
+        let gate = Arc::new(Gate::default());
+        let front = front_of(Arc::new(SlowInBulk(gate.clone())));
+        let bulk = front.compute(sequences(&[7]), within(Duration::from_secs(30)), true);
+        let mut bulk = Box::pin(bulk);
+        assert!(futures::future::poll_immediate(&mut bulk).await.is_none());
+        let soon = within(Duration::from_secs(2));
+        let alone = front.compute(sequences(&[7]), soon, false).await;
+        assert_eq!(alone.unwrap().0.logits, [[1.0]]);
+        open(&gate);
+        assert!(bulk.await.is_ok());
     }
 
     fn open(gate: &Gate) {
         *gate.open.lock().unwrap() = true;
         gate.opened.notify_all();
-    }
-
-    fn sequences(ids: &[u32]) -> Vec<Encoded> {
-        let sequence = |&id: &u32| Encoded {
-            ids: vec![id; 3],
-            type_ids: vec![0; 3],
-            truncated: false,
-        };
-        ids.iter().map(sequence).collect()
     }
 
     fn within(time: Duration) -> Deadline {

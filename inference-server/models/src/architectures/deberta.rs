@@ -5,6 +5,8 @@
 //! `models/deberta_v2/modeling_deberta_v2.py`. Invariant: all scores of attention share one scale,
 //! which counts their kinds.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::deberta_config::DebertaConfig;
@@ -14,7 +16,7 @@ use super::post_norm::{Names, PostNormLayer, Sizes};
 use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
-use crate::layers::{Embedding, LayerNorm, Linear, softmax};
+use crate::layers::{Bias, Embedding, LayerNorm, Linear, blocks, softmax};
 use crate::weights::Weights;
 
 const NAMES: Names = Names {
@@ -28,6 +30,8 @@ const NAMES: Names = Names {
     output_norm: "output.LayerNorm",
 };
 
+type Layer = (PostNormLayer, Option<Relative>);
+
 #[derive(Debug)]
 struct Deberta {
     config: DebertaConfig,
@@ -36,7 +40,7 @@ struct Deberta {
     segments: Option<Embedding>,
     project: Option<Linear>,
     norm: LayerNorm,
-    layers: Vec<(PostNormLayer, Option<Relative>)>,
+    layers: Vec<Layer>,
     scale: f64,
     head: DenseHead,
 }
@@ -70,9 +74,20 @@ pub(super) fn load(
         project: if width == hidden {
             None
         } else {
-            Some(Linear::load(weights, &name("embed_proj"), width, hidden)?)
+            Some(Linear::load(
+                weights,
+                &name("embed_proj"),
+                (width, hidden),
+                Bias::Absent,
+            )?)
         },
-        norm: LayerNorm::load(weights, &name("LayerNorm"), hidden, config.layer_norm_eps)?,
+        norm: LayerNorm::load(
+            weights,
+            &name("LayerNorm"),
+            hidden,
+            config.layer_norm_eps,
+            Bias::Needed,
+        )?,
         layers: layers(weights, &format!("{prefix}encoder"), &config)?,
         scale: scale(&config),
         head: DenseHead::load(weights, pooler, (hidden, labels))?,
@@ -84,7 +99,7 @@ fn layers(
     weights: &Weights,
     encoder: &str,
     config: &DebertaConfig,
-) -> std::result::Result<Vec<(PostNormLayer, Option<Relative>)>, LoadError> {
+) -> std::result::Result<Vec<Layer>, LoadError> {
     let sizes = Sizes {
         hidden: config.hidden_size,
         heads: config.num_attention_heads,
@@ -137,39 +152,61 @@ impl Deberta {
         self.norm.forward(&x)
     }
 
-    /// Where the distance of each pair of tokens is in the table.
-    fn distances(&self, tokens: usize) -> Result<Tensor> {
-        let span = self.config.span();
-        let rows: Vec<u32> = Distances {
+    /// Where each distance of so many tokens is in the table.
+    fn distances(&self, tokens: usize) -> Vec<u32> {
+        let distances = Distances {
             buckets: self.config.buckets(),
             farthest: self.config.max_relative(),
-        }
-        .rows(tokens, span);
-        // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
-        let index: Vec<u32> = (0..tokens)
-            .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
-            .collect();
-        Tensor::from_vec(index, (tokens, tokens), &Device::Cpu)
+        };
+        distances.rows(tokens, self.config.span())
     }
+
+    /// What attention makes of the values: block after block of queries, for all scores of a long text
+    /// would take more memory than there is.
+    fn mix(&self, x: &Tensor, layer: &Layer, rows: &[u32]) -> Result<Tensor> {
+        let (layer, relative) = layer;
+        let tokens = x.dim(0)?;
+        let (query, key, value) = (layer.queries(x)?, layer.keys(x)?, layer.values(x)?);
+        let turned = key.transpose(1, 2)?.contiguous()?;
+        let by_key = match relative {
+            Some(relative) => relative.by_key(&key)?,
+            None => None,
+        };
+        let block = |queries: Range<usize>| {
+            let query = query.narrow(1, queries.start, queries.len())?;
+            let query = query.contiguous()?;
+            let mut scores = query.matmul(&turned)?;
+            if let Some(relative) = relative {
+                let places = places(rows, queries, tokens)?;
+                scores = relative.add(scores, &query, by_key.as_ref(), &places)?;
+            }
+            softmax(&(scores * self.scale)?)?.matmul(&value)
+        };
+        let blocks = blocks(self.config.num_attention_heads, tokens).map(block);
+        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 1)?
+            .transpose(0, 1)?
+            .contiguous()?
+            .reshape((tokens, self.config.hidden_size))
+    }
+}
+
+/// Where in the table the distance of each of `queries` to each of `tokens` keys is.
+fn places(rows: &[u32], queries: Range<usize>, tokens: usize) -> Result<Tensor> {
+    let size = (queries.len(), tokens);
+    // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
+    let index: Vec<u32> = queries
+        .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
+        .collect();
+    Tensor::from_vec(index, size, &Device::Cpu)
 }
 
 impl Architecture for Deberta {
     fn forward(&self, ids: &[u32], type_ids: &[u32]) -> Result<Tensor> {
         let mut x = self.embed(ids, type_ids)?;
-        let rows = self.distances(ids.len())?;
-        let columns = rows.t()?.contiguous()?;
-        for (layer, relative) in &self.layers {
-            let (query, key) = (layer.queries(&x)?, layer.keys(&x)?);
-            let mut scores = query.matmul(&key.transpose(1, 2)?.contiguous()?)?;
-            if let Some(relative) = relative {
-                scores = relative.add(scores, (&query, &key), (&rows, &columns))?;
-            }
-            let mixed = softmax(&(scores * self.scale)?)?.matmul(&layer.values(&x)?)?;
-            let mixed = mixed
-                .transpose(0, 1)?
-                .contiguous()?
-                .reshape((ids.len(), self.config.hidden_size))?;
-            x = layer.finish(&x, &mixed)?;
+        let rows = self.distances(ids.len());
+        for layer in &self.layers {
+            let mixed = self.mix(&x, layer, &rows)?;
+            x = layer.0.finish(&x, &mixed)?;
         }
         self.head.forward(&x)
     }

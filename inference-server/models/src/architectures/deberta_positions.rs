@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 use super::deberta_config::DebertaConfig;
 use super::post_norm::PostNormLayer;
 use crate::error::LoadError;
-use crate::layers::{LayerNorm, Linear, split_heads};
+use crate::layers::{Bias, LayerNorm, Linear, split_heads};
 use crate::weights::Weights;
 
 /// Makes the scores of relative positions in one layer.
@@ -34,7 +34,7 @@ impl Relative {
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         let own = |name: &str| -> std::result::Result<Tensor, LoadError> {
             let name = format!("{prefix}.attention.self.{name}");
-            let linear = Linear::load(weights, &name, hidden, hidden)?;
+            let linear = Linear::load(weights, &name, (hidden, hidden), Bias::Needed)?;
             linear
                 .forward(table)
                 .and_then(|x| split_heads(&x, heads))
@@ -62,22 +62,29 @@ impl Relative {
         })
     }
 
-    /// Adds to `scores`, `[heads, n, n]`; `rows` and `columns` are where a distance is in the table,
-    /// by query and key, and by key and query.
+    /// What each key makes of each position, `[heads, n, 2 span]`; there with p2c.
+    pub(super) fn by_key(&self, key: &Tensor) -> Result<Option<Tensor>> {
+        let queries = self.queries.as_ref();
+        queries.map(|queries| key.matmul(queries)).transpose()
+    }
+
+    /// Adds to `scores`, `[heads, queries, n]`; `places` is where a distance is in the table, by query
+    /// and key.
     pub(super) fn add(
         &self,
         mut scores: Tensor,
-        (query, key): (&Tensor, &Tensor),
-        (rows, columns): (&Tensor, &Tensor),
+        query: &Tensor,
+        by_key: Option<&Tensor>,
+        places: &Tensor,
     ) -> Result<Tensor> {
-        let shape = scores.shape().clone();
+        let (heads, rows, columns) = scores.dims3()?;
         if let Some(keys) = &self.keys {
-            let index = rows.broadcast_as(&shape)?.contiguous()?;
-            scores = (scores + query.matmul(keys)?.gather(&index, 2)?)?;
+            let index = places.broadcast_as((heads, rows, columns))?;
+            scores = (scores + query.matmul(keys)?.gather(&index.contiguous()?, 2)?)?;
         }
-        if let Some(queries) = &self.queries {
-            let index = columns.broadcast_as(&shape)?.contiguous()?;
-            let by_key = key.matmul(queries)?.gather(&index, 2)?;
+        if let Some(by_key) = by_key {
+            let index = places.t()?.broadcast_as((heads, columns, rows))?;
+            let by_key = by_key.gather(&index.contiguous()?, 2)?;
             scores = (scores + by_key.transpose(1, 2)?.contiguous()?)?;
         }
         Ok(scores)
@@ -100,7 +107,8 @@ pub(super) fn relative_table(
         return Ok(table);
     }
     let name = format!("{encoder}.LayerNorm");
-    LayerNorm::load(weights, &name, config.hidden_size, config.layer_norm_eps)?
+    let (width, eps) = (config.hidden_size, config.layer_norm_eps);
+    LayerNorm::load(weights, &name, width, eps, Bias::Needed)?
         .forward(&table)
         .map_err(LoadError::tensor(&name))
 }

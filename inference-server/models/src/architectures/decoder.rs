@@ -14,7 +14,7 @@ use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::layers::{
-    Activation, Angles, Attention, Embedding, Linear, RmsNorm, Rotary, split_heads,
+    Activation, Angles, Attention, Bias, Embedding, Linear, RmsNorm, Rotary, split_heads,
 };
 use crate::weights::Weights;
 
@@ -117,9 +117,11 @@ impl Layer {
         let (hidden, inner) = (config.hidden, config.inner);
         let query_width = config.heads * config.width;
         let key_width = config.groups * config.width;
-        let linear = |name: &str, input, output| {
-            Linear::load(weights, &format!("{prefix}.{name}"), input, output)
+        let linear = |name: &str, input, output, bias| {
+            let name = format!("{prefix}.{name}");
+            Linear::load(weights, &name, (input, output), Bias::said(bias))
         };
+        let biases = config.biases;
         let norm = |name: &str, width| norm(weights, &format!("{prefix}.{name}"), width, config);
         let (head_norms, output_norms, inner_norm) = match config.family {
             Family::Llama | Family::Mistral | Family::Qwen2 => {
@@ -148,16 +150,16 @@ impl Layer {
             groups: config.groups,
             activation: config.activation,
             input_norm: norm("input_layernorm", hidden)?,
-            query: linear("self_attn.q_proj", hidden, query_width)?,
-            key: linear("self_attn.k_proj", hidden, key_width)?,
-            value: linear("self_attn.v_proj", hidden, key_width)?,
-            output: linear("self_attn.o_proj", query_width, hidden)?,
+            query: linear("self_attn.q_proj", hidden, query_width, biases.inputs)?,
+            key: linear("self_attn.k_proj", hidden, key_width, biases.inputs)?,
+            value: linear("self_attn.v_proj", hidden, key_width, biases.inputs)?,
+            output: linear("self_attn.o_proj", query_width, hidden, biases.output)?,
             head_norms,
             output_norms,
             inner_norm: norm(inner_norm, hidden)?,
-            gate: linear("mlp.gate_proj", hidden, inner)?,
-            up: linear("mlp.up_proj", hidden, inner)?,
-            down: linear("mlp.down_proj", inner, hidden)?,
+            gate: linear("mlp.gate_proj", hidden, inner, biases.inner)?,
+            up: linear("mlp.up_proj", hidden, inner, biases.inner)?,
+            down: linear("mlp.down_proj", inner, hidden, biases.inner)?,
         })
     }
 

@@ -79,6 +79,21 @@ struct Fields {
     attn_logit_softcapping: Option<f64>,
     #[serde(default)]
     use_bidirectional_attention: Option<bool>,
+    #[serde(default)]
+    attention_bias: Option<bool>,
+    #[serde(default)]
+    mlp_bias: Option<bool>,
+}
+
+/// Which layers have a bias.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Biases {
+    /// Those of queries, keys and values.
+    pub(super) inputs: bool,
+    /// That of what attention gives.
+    pub(super) output: bool,
+    /// Those of the feed-forward part.
+    pub(super) inner: bool,
 }
 
 const fn eps() -> f64 {
@@ -107,6 +122,7 @@ pub(super) struct DecoderConfig {
     pub(super) eps: f64,
     pub(super) pad: Option<i64>,
     pub(super) rope: Rope,
+    pub(super) biases: Biases,
     scale: f64,
     cap: Option<f64>,
     window: Option<usize>,
@@ -152,6 +168,7 @@ impl DecoderConfig {
                 | Family::Qwen3 => fields.pad_token_id,
             },
             rope: Rope::read(config, "full_attention", 10_000.0, 1.0)?,
+            biases: fields.biases(family),
             scale: 1.0 / scalar.sqrt(),
             cap: match family {
                 Family::Gemma2 if !config.has("attn_logit_softcapping") => Some(50.0),
@@ -186,6 +203,21 @@ impl DecoderConfig {
 }
 
 impl Fields {
+    /// Qwen2's are fixed, and Mistral has none.
+    fn biases(&self, family: Family) -> Biases {
+        let attention = self.attention_bias == Some(true);
+        let (inputs, output) = match family {
+            Family::Mistral => (false, false),
+            Family::Qwen2 => (true, false),
+            Family::Llama | Family::Qwen3 | Family::Gemma2 => (attention, attention),
+        };
+        Biases {
+            inputs,
+            output,
+            inner: family == Family::Llama && self.mlp_bias == Some(true),
+        }
+    }
+
     fn check(&self, family: Family) -> Result<(), LoadError> {
         for (field, count) in [
             ("vocab_size", self.vocab_size),
@@ -213,6 +245,14 @@ impl Fields {
                 "config.json: layer_types has {} entries for {} layers",
                 types.len(),
                 self.num_hidden_layers
+            )));
+        }
+        let known =
+            |kind: &&String| matches!(kind.as_str(), "full_attention" | "sliding_attention");
+        let types = self.layer_types.iter().flatten();
+        if let Some(other) = types.clone().find(|kind| !known(kind)) {
+            return Err(LoadError::unsupported(format!(
+                "layer_types has {other:?}, which is not served; full_attention and sliding_attention are"
             )));
         }
         if self.use_bidirectional_attention == Some(true) {

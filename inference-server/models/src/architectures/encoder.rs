@@ -13,7 +13,7 @@ use super::post_norm::{Names, PostNormLayer, Sizes};
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
-use crate::layers::{Activation, Attention, Embedding, LayerNorm, Linear, Reach};
+use crate::layers::{Activation, Attention, Bias, Embedding, LayerNorm, Linear, Reach};
 use crate::weights::Weights;
 
 const BERT: Names = Names {
@@ -296,12 +296,18 @@ impl Embeddings {
                 0 => None,
                 rows => Some(table("token_type_embeddings", rows)?),
             },
-            norm: LayerNorm::load(weights, &name("LayerNorm"), width, config.layer_norm_eps)?,
+            norm: LayerNorm::load(
+                weights,
+                &name("LayerNorm"),
+                width,
+                config.layer_norm_eps,
+                Bias::Needed,
+            )?,
             project: if width == hidden {
                 None
             } else {
                 let name = format!("{prefix}embeddings_project");
-                Some(Linear::load(weights, &name, width, hidden)?)
+                Some(Linear::load(weights, &name, (width, hidden), Bias::Needed)?)
             },
         })
     }

@@ -11,7 +11,9 @@ use super::head::Head;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
-use crate::layers::{Activation, Angles, Attention, Embedding, LayerNorm, Linear, Reach, Rotary};
+use crate::layers::{
+    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Reach, Rotary,
+};
 use crate::rope::Rope;
 use crate::weights::Weights;
 
@@ -30,6 +32,8 @@ struct NeoxConfig {
     layer_norm_eps: f64,
     #[serde(default = "yes")]
     use_parallel_residual: bool,
+    #[serde(default = "yes")]
+    attention_bias: bool,
     #[serde(default)]
     pad_token_id: Option<i64>,
 }
@@ -103,7 +107,7 @@ pub(super) fn load(
         words: Embedding::load(weights, &words, config.vocab_size, hidden)?,
         rotary: Rope::read(shared, "full_attention", 10_000.0, 0.25)?.rotary(width)?,
         layers,
-        norm: LayerNorm::load(weights, &norm, hidden, config.layer_norm_eps)?,
+        norm: LayerNorm::load(weights, &norm, hidden, config.layer_norm_eps, Bias::Needed)?,
         head: Head::load(weights, "score", hidden, shared.labels.len())?,
         config,
     }))
@@ -116,12 +120,13 @@ impl Layer {
         config: &NeoxConfig,
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let linear = |name: &str, input, output| {
-            Linear::load(weights, &format!("{prefix}.{name}"), input, output)
+        let linear = |name: &str, input, output, bias| {
+            Linear::load(weights, &format!("{prefix}.{name}"), (input, output), bias)
         };
+        let of_attention = Bias::said(config.attention_bias);
         let norm = |name: &str| {
             let name = format!("{prefix}.{name}");
-            LayerNorm::load(weights, &name, hidden, config.layer_norm_eps)
+            LayerNorm::load(weights, &name, hidden, config.layer_norm_eps, Bias::Needed)
         };
         #[expect(
             clippy::cast_precision_loss,
@@ -138,11 +143,16 @@ impl Layer {
             activation: config.hidden_act,
             parallel: config.use_parallel_residual,
             attention_norm: norm("input_layernorm")?,
-            joint: linear("attention.query_key_value", hidden, 3 * hidden)?,
-            output: linear("attention.dense", hidden, hidden)?,
+            joint: linear(
+                "attention.query_key_value",
+                hidden,
+                3 * hidden,
+                of_attention,
+            )?,
+            output: linear("attention.dense", hidden, hidden, of_attention)?,
             norm: norm("post_attention_layernorm")?,
-            up: linear("mlp.dense_h_to_4h", hidden, inner)?,
-            down: linear("mlp.dense_4h_to_h", inner, hidden)?,
+            up: linear("mlp.dense_h_to_4h", hidden, inner, Bias::Needed)?,
+            down: linear("mlp.dense_4h_to_h", inner, hidden, Bias::Needed)?,
         })
     }
 

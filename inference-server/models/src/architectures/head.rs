@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::error::LoadError;
-use crate::layers::{Activation, Linear};
+use crate::layers::{Activation, Bias, Linear};
 use crate::weights::Weights;
 
 /// One linear layer, or several with `ReLU` between (INF-ORM, GRM, Qwen2.5-RM).
@@ -23,7 +23,7 @@ impl Head {
     ) -> std::result::Result<Self, LoadError> {
         let links = weights.chain(prefix);
         if links == 0 {
-            let only = Linear::load_full(weights, prefix, hidden, labels)?;
+            let only = Linear::load_full(weights, prefix, (hidden, labels), Bias::AsFound)?;
             return Ok(Self(vec![only]));
         }
         let mut layers = Vec::with_capacity(links);
@@ -35,7 +35,8 @@ impl Head {
             } else {
                 weights.rows(&format!("{name}.weight")).unwrap_or(labels)
             };
-            layers.push(Linear::load_full(weights, &name, input, output)?);
+            let sizes = (input, output);
+            layers.push(Linear::load_full(weights, &name, sizes, Bias::AsFound)?);
             input = output;
         }
         Ok(Self(layers))
@@ -70,9 +71,9 @@ impl DenseHead {
         (hidden, labels): (usize, usize),
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            dense: Linear::load_full(weights, dense, hidden, hidden)?,
+            dense: Linear::load_full(weights, dense, (hidden, hidden), Bias::Needed)?,
             activation,
-            output: Linear::load_full(weights, output, hidden, labels)?,
+            output: Linear::load_full(weights, output, (hidden, labels), Bias::Needed)?,
         })
     }
 

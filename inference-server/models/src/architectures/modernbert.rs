@@ -12,11 +12,15 @@ use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{
-    Activation, Angles, Attention, Embedding, LayerNorm, Linear, Reach, Rotary, split_heads,
+    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Reach, Rotary, split_heads,
 };
 use crate::rope::Rope;
 use crate::weights::Weights;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are members of the file"
+)]
 #[derive(Clone, Debug, Deserialize)]
 struct ModernBertConfig {
     vocab_size: usize,
@@ -40,6 +44,14 @@ struct ModernBertConfig {
     global_attn_every_n_layers: usize,
     #[serde(default)]
     layer_types: Option<Vec<LayerType>>,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
+    #[serde(default)]
+    norm_bias: bool,
+    #[serde(default)]
+    classifier_bias: bool,
     #[serde(default)]
     global_rope_theta: Option<f64>,
     #[serde(default)]
@@ -186,7 +198,8 @@ pub(super) fn load(
     let (hidden, eps) = (config.hidden_size, config.norm_eps);
     let width = head_width(hidden, config.num_attention_heads)?;
     let prefix = weights.prefix(&["model.", ""], "embeddings.tok_embeddings.weight");
-    let norm = |name: &str| LayerNorm::load(weights, name, hidden, eps);
+    let norm_bias = Bias::said(config.norm_bias);
+    let norm = |name: &str| LayerNorm::load(weights, name, hidden, eps, norm_bias);
     let layers = (0..config.num_hidden_layers)
         .map(|i| Layer::load(weights, &format!("{prefix}layers.{i}"), &config, i))
         .collect::<std::result::Result<_, _>>()?;
@@ -207,9 +220,19 @@ pub(super) fn load(
         },
         layers,
         final_norm: norm(&format!("{prefix}final_norm"))?,
-        dense: Linear::load_full(weights, "head.dense", hidden, hidden)?,
+        dense: Linear::load_full(
+            weights,
+            "head.dense",
+            (hidden, hidden),
+            Bias::said(config.classifier_bias),
+        )?,
         head_norm: norm("head.norm")?,
-        classifier: Linear::load_full(weights, "classifier", hidden, shared.labels.len())?,
+        classifier: Linear::load_full(
+            weights,
+            "classifier",
+            (hidden, shared.labels.len()),
+            Bias::Needed,
+        )?,
         config,
     }))
 }
@@ -222,8 +245,9 @@ impl Layer {
         index: usize,
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let linear = |name: &str, input, output| {
-            Linear::load(weights, &format!("{prefix}.{name}"), input, output)
+        let linear = |name: &str, input, output, bias| {
+            let name = format!("{prefix}.{name}");
+            Linear::load(weights, &name, (input, output), Bias::said(bias))
         };
         let norm = |name: &str| {
             LayerNorm::load(
@@ -231,6 +255,7 @@ impl Layer {
                 &format!("{prefix}.{name}"),
                 hidden,
                 config.norm_eps,
+                Bias::said(config.norm_bias),
             )
         };
         let kind = config.layer_type(index);
@@ -250,11 +275,11 @@ impl Layer {
                 0 => None,
                 _ => Some(norm("attn_norm")?),
             },
-            joint: linear("attn.Wqkv", hidden, 3 * hidden)?,
-            output: linear("attn.Wo", hidden, hidden)?,
+            joint: linear("attn.Wqkv", hidden, 3 * hidden, config.attention_bias)?,
+            output: linear("attn.Wo", hidden, hidden, config.attention_bias)?,
             norm: norm("mlp_norm")?,
-            gated: linear("mlp.Wi", hidden, 2 * inner)?,
-            down: linear("mlp.Wo", inner, hidden)?,
+            gated: linear("mlp.Wi", hidden, 2 * inner, config.mlp_bias)?,
+            down: linear("mlp.Wo", inner, hidden, config.mlp_bias)?,
             heads: config.num_attention_heads,
             activation: config.hidden_activation,
         })

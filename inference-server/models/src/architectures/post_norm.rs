@@ -7,7 +7,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::error::LoadError;
-use crate::layers::{Activation, LayerNorm, Linear, split_heads};
+use crate::layers::{Activation, Bias, LayerNorm, Linear, split_heads};
 use crate::weights::Weights;
 
 /// Names of a family's tensors within a layer.
@@ -55,10 +55,13 @@ impl PostNormLayer {
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (sizes.hidden, sizes.inner);
         let linear = |name: &str, input, output| {
-            Linear::load(weights, &format!("{prefix}.{name}"), input, output)
+            let name = format!("{prefix}.{name}");
+            Linear::load(weights, &name, (input, output), Bias::Needed)
         };
-        let norm =
-            |name: &str| LayerNorm::load(weights, &format!("{prefix}.{name}"), hidden, sizes.eps);
+        let norm = |name: &str| {
+            let name = format!("{prefix}.{name}");
+            LayerNorm::load(weights, &name, hidden, sizes.eps, Bias::Needed)
+        };
         Ok(Self {
             query: linear(names.query, hidden, hidden)?,
             key: linear(names.key, hidden, hidden)?,

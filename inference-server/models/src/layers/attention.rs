@@ -85,10 +85,8 @@ impl Attention {
     /// When the shapes do not fit.
     pub fn mix(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
         let (heads, tokens, width) = query.dims3()?;
-        let rows = (SCORES / (heads * tokens).max(1)).clamp(MIN_ROWS, MAX_ROWS);
-        let blocks = (0..tokens)
-            .step_by(rows)
-            .map(|start| self.block(query, key, value, start..tokens.min(start + rows)))
+        let blocks = blocks(heads, tokens)
+            .map(|queries| self.block(query, key, value, queries))
             .collect::<Result<Vec<_>>>()?;
         Tensor::cat(&blocks, 1)?
             .transpose(0, 1)?
@@ -128,6 +126,13 @@ impl Attention {
             .matmul(&value.contiguous()?)?
             .reshape((heads, rows, width))
     }
+}
+
+/// The queries whose scores are held at once, block after block.
+pub fn blocks(heads: usize, tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    let rows = (SCORES / (heads * tokens).max(1)).clamp(MIN_ROWS, MAX_ROWS);
+    let starts = (0..tokens).step_by(rows);
+    starts.map(move |start| start..tokens.min(start + rows))
 }
 
 /// `[n, heads * width]` to `[heads, n, width]`.

@@ -20,6 +20,40 @@ pub struct Linear {
     bias: Option<Tensor>,
 }
 
+/// Whether a layer has a bias. One that lacks it is a checkpoint that was torn, and one that has it
+/// where nothing reads it was meant to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// It does.
+    Needed,
+    /// It does not: what is there stays unread, and is refused as such.
+    Absent,
+    /// Where the checkpoint has one: heads of reward models are built either way.
+    AsFound,
+}
+
+impl Bias {
+    /// As a config says.
+    pub const fn said(needed: bool) -> Self {
+        if needed { Self::Needed } else { Self::Absent }
+    }
+
+    /// The bias `name`, where there is to be one.
+    pub(super) fn read(
+        self,
+        weights: &Weights,
+        name: &str,
+        width: usize,
+    ) -> std::result::Result<Option<Tensor>, LoadError> {
+        let wanted = match self {
+            Self::Needed => true,
+            Self::Absent => false,
+            Self::AsFound => weights.contains(name),
+        };
+        wanted.then(|| weights.get(name, &[width])).transpose()
+    }
+}
+
 #[derive(Debug)]
 enum Matrix {
     /// `W^T` in f32.
@@ -31,15 +65,15 @@ enum Matrix {
 }
 
 impl Linear {
-    /// Reads `PREFIX.weight`, and `PREFIX.bias` where it is there, in the format of `weights`.
+    /// Reads `PREFIX.weight`, and `PREFIX.bias` as `bias` says, in the format of `weights`.
     ///
     /// # Errors
     /// As [`Weights::get`].
     pub fn load(
         weights: &Weights,
         prefix: &str,
-        input: usize,
-        output: usize,
+        (input, output): (usize, usize),
+        bias: Bias,
     ) -> std::result::Result<Self, LoadError> {
         let name = format!("{prefix}.weight");
         let shape = [output, input];
@@ -51,7 +85,7 @@ impl Linear {
             }
             Dtype::Auto | Dtype::F32 | Dtype::Int8 => full(weights, &name, &shape)?,
         };
-        Self::with_bias(weights, prefix, weight, output)
+        Self::with_bias(weights, prefix, weight, (bias, output))
     }
 
     /// The same in f32 whatever the format of `weights`: for heads, whose few numbers decide all.
@@ -61,26 +95,22 @@ impl Linear {
     pub fn load_full(
         weights: &Weights,
         prefix: &str,
-        input: usize,
-        output: usize,
+        (input, output): (usize, usize),
+        bias: Bias,
     ) -> std::result::Result<Self, LoadError> {
         let weight = full(weights, &format!("{prefix}.weight"), &[output, input])?;
-        Self::with_bias(weights, prefix, weight, output)
+        Self::with_bias(weights, prefix, weight, (bias, output))
     }
 
     fn with_bias(
         weights: &Weights,
         prefix: &str,
         weight: Matrix,
-        output: usize,
+        (bias, output): (Bias, usize),
     ) -> std::result::Result<Self, LoadError> {
-        let bias = format!("{prefix}.bias");
         Ok(Self {
             weight,
-            bias: weights
-                .contains(&bias)
-                .then(|| weights.get(&bias, &[output]))
-                .transpose()?,
+            bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
         })
     }
 

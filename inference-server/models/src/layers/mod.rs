@@ -17,8 +17,8 @@ use crate::dtype::Dtype;
 use crate::error::LoadError;
 use crate::weights::Weights;
 
-pub use attention::{Attention, Reach, split_heads};
-pub use linear::Linear;
+pub use attention::{Attention, Reach, blocks, split_heads};
+pub use linear::{Bias, Linear};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rotary::{Angles, Rotary, Scaling};
 

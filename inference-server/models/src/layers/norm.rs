@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::Bias;
 use crate::error::LoadError;
 use crate::weights::Weights;
 
@@ -14,8 +15,8 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Reads `PREFIX.weight`, and `PREFIX.bias` where it is there; old checkpoints call them `gamma`
-    /// and `beta`.
+    /// Reads `PREFIX.weight`, and `PREFIX.bias` as `bias` says; old checkpoints call them `gamma` and
+    /// `beta`.
     ///
     /// # Errors
     /// As [`Weights::get`].
@@ -24,20 +25,17 @@ impl LayerNorm {
         prefix: &str,
         width: usize,
         eps: f64,
+        bias: Bias,
     ) -> std::result::Result<Self, LoadError> {
         let old = weights.contains(&format!("{prefix}.gamma"));
-        let (weight, bias) = if old {
+        let (weight, beta) = if old {
             ("gamma", "beta")
         } else {
             ("weight", "bias")
         };
-        let bias = format!("{prefix}.{bias}");
         Ok(Self {
             weight: weights.get(&format!("{prefix}.{weight}"), &[width])?,
-            bias: weights
-                .contains(&bias)
-                .then(|| weights.get(&bias, &[width]))
-                .transpose()?,
+            bias: bias.read(weights, &format!("{prefix}.{beta}"), width)?,
             eps,
         })
     }

@@ -9,7 +9,7 @@ const Z: f64 = 1.959_963_984_540_054;
 /// How one model differs from the one that it is held against.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Comparison {
-    /// Its accuracy less the other's.
+    /// Its accuracy less the other's, by the weights of the pairs as both are.
     pub(super) accuracy_difference: f64,
     /// The 95 % interval of the difference: normal, over the differences of pairs.
     pub(super) interval: [f64; 2],
@@ -23,12 +23,12 @@ pub(super) struct Comparison {
 
 /// How `own` differs from `other`, which scored the same pairs.
 pub(super) fn of(own: &[ScoredPair], other: &[ScoredPair]) -> Comparison {
-    let differences: Vec<f64> = own
+    let differences: Vec<(f64, f64)> = own
         .iter()
         .zip(other)
-        .map(|(a, b)| win(a) - win(b))
+        .map(|(a, b)| (win(a) - win(b), a.weight))
         .collect();
-    let (mean, half) = mean_and_half_width(&differences);
+    let (difference, half) = weighted(&differences);
     let flips = own
         .iter()
         .zip(other)
@@ -40,11 +40,11 @@ pub(super) fn of(own: &[ScoredPair], other: &[ScoredPair]) -> Comparison {
         .map(|(a, b)| a - b)
         .collect();
     Comparison {
-        accuracy_difference: mean,
-        interval: [mean - half, mean + half],
+        accuracy_difference: difference,
+        interval: [difference - half, difference + half],
         rank_correlation: correlation(&ranks(&own_scores), &ranks(&other_scores)),
         preference_flips: flips.count(),
-        score_shift: mean_and_half_width(&shifts).0,
+        score_shift: mean(&shifts),
     }
 }
 
@@ -65,13 +65,29 @@ fn answers(pairs: &[ScoredPair]) -> Vec<f64> {
         .collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn mean_and_half_width(values: &[f64]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let deviation = (squares / (n - 1.0).max(1.0)).sqrt();
+/// The mean of values with weights, and half the width of its interval: over as many values as the
+/// weights leave, as in the interval of an accuracy.
+fn weighted(values: &[(f64, f64)]) -> (f64, f64) {
+    let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+        values
+            .iter()
+            .map(|(value, weight)| of(*value, *weight))
+            .sum()
+    };
+    let all = sum(&|_, weight| weight);
+    if all <= 0.0 {
+        return (0.0, 0.0);
+    }
+    let n = all * all / sum(&|_, weight| weight * weight);
+    let mean = sum(&|value, weight| weight * value) / all;
+    let variance = sum(&|value, weight| weight * (value - mean).powi(2)) / all;
+    let deviation = (variance * n / (n - 1.0).max(1.0)).sqrt();
     (mean, Z * deviation / n.sqrt())
+}
+
+fn mean(values: &[f64]) -> f64 {
+    let ones: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+    weighted(&ones).0
 }
 
 /// Ranks from 1, ties with the mean of theirs.
@@ -95,7 +111,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 
 /// Pearson's correlation.
 fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
-    let (mean_a, mean_b) = (mean_and_half_width(a).0, mean_and_half_width(b).0);
+    let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
     for (x, y) in a.iter().zip(b) {
         ab += (x - mean_a) * (y - mean_b);
@@ -158,6 +174,27 @@ mod tests {
         assert!((found.accuracy_difference - 1.0 / 3.0).abs() < 1e-12);
         assert!((found.interval[1] - (1.0 / 3.0 + Z * 0.816_496_58 / 6.0_f64.sqrt())).abs() < 1e-6);
         assert_eq!(found.preference_flips, 4);
+    }
+
+    #[test]
+    fn a_difference_counts_pairs_by_their_weights() {
+        let weigh = |mut pairs: Vec<ScoredPair>, weights: &[f64]| {
+            for (pair, weight) in pairs.iter_mut().zip(weights) {
+                pair.weight = *weight;
+            }
+            pairs
+        };
+        let weights = [3.0, 1.0];
+        let own = weigh(pairs(&[(1.0, 0.0), (0.0, 1.0)]), &weights);
+        let other = weigh(pairs(&[(0.0, 1.0), (0.0, 1.0)]), &weights);
+        let found = of(&own, &other);
+        assert!((found.accuracy_difference - 0.75).abs() < 1e-12);
+        // Of n = 16/10 values: sqrt(0.1875 * 1.6 / 1) / sqrt(1.6)
+        let half = Z * 0.1875_f64.sqrt();
+        assert!(
+            (found.interval[1] - (0.75 + half)).abs() < 1e-12,
+            "{found:?}"
+        );
     }
 
     #[test]

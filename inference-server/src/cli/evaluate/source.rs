@@ -1,6 +1,6 @@
 //! Where the scores of an evaluation come from: a model's folder, or a server.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use inference_api::Input;
 use inference_api::evaluate::Pair;
 use inference_engine::text_input;
@@ -27,6 +27,10 @@ impl Source {
     /// The source that `args` name.
     pub(super) fn open(args: &Evaluate) -> anyhow::Result<Self> {
         if let Some(url) = &args.source.url {
+            let own = (args.label > 0).then_some("--label");
+            if let Some(name) = own.or_else(|| args.options.any()) {
+                bail!("{name} is for --model: the server at {url} has its own; remove it");
+            }
             return Self::server(url, args);
         }
         let folder = args

@@ -96,6 +96,16 @@ pub(super) fn require_content(folder: &Path, name: &str) -> anyhow::Result<()> {
     refuse_pointer(name, &first).map_err(Into::into)
 }
 
+/// A complete file, whether it has its name yet or not; `None` where the source has none.
+pub(super) fn bytes_of(folder: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let paths = [folder.join(name), part(folder, name)];
+    let Some(path) = paths.iter().find(|path| path.is_file()) else {
+        return Ok(None);
+    };
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(Some(bytes))
+}
+
 /// Gives a complete file its name.
 pub(super) fn publish(folder: &Path, name: &str) -> anyhow::Result<()> {
     let part = part(folder, name);

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use inference_models::digest::{self, FileHashes};
+use inference_models::legacy_tokens::{ADDED_TOKENS, refuse_others};
 use serde::{Deserialize, Serialize};
 
 use self::remote::{Remote, RemoteFile};
@@ -88,6 +89,12 @@ async fn fetch(args: &Fetch) -> anyhow::Result<()> {
             download::forget(folder, &file.name)?;
             return Err(error);
         }
+    }
+    if let Some(added) = remote.beside(ADDED_TOKENS).await? {
+        let (tokenizer, config) = ("tokenizer.json", "tokenizer_config.json");
+        let tokenizer = download::bytes_of(folder, tokenizer)?.unwrap_or_default();
+        let config = download::bytes_of(folder, config)?;
+        refuse_others(&added, &tokenizer, config.as_deref())?;
     }
     let found = hashes.digest();
     if let Some(wanted) = args.digest.as_ref().filter(|wanted| **wanted != found) {

@@ -98,6 +98,27 @@ impl Remote {
         Ok(files)
     }
 
+    /// The whole of a small file beside the model's; `None` where there is none.
+    pub(super) async fn beside(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Http(http) => {
+                let Some(file) = http.look(name).await? else {
+                    return Ok(None);
+                };
+                let chunks: Vec<bytes::Bytes> = http.read(&file, 0).await?.try_collect().await?;
+                Ok(Some(chunks.concat()))
+            }
+            Self::Store { store, prefix } => {
+                let path = prefix.clone().join(name);
+                match store.get_opts(&path, GetOptions::default()).await {
+                    Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+                    Err(object_store::Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
     /// The bytes of `file` from `from` on.
     pub(super) async fn read(&self, file: &RemoteFile, from: u64) -> anyhow::Result<Bytes> {
         match self {

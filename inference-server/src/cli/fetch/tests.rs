@@ -207,3 +207,38 @@ async fn a_link_that_leads_out_of_a_folder_is_not_fetched() {
     assert!(format!("{why:#}").contains("link to outside"), "{why:#}");
     assert!(!empty.path().join("config.json").exists());
 }
+
+/// What is said of a copy of the demo model with this file beside, fetched over http and from a folder.
+async fn refused_with(name: &str, content: &[u8]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(demo()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    std::fs::write(folder.path().join(name), content).unwrap();
+    let (url, _) = serve(folder.path().to_owned(), usize::MAX).await;
+    let here = format!("file://{}", folder.path().display());
+    let mut said = Vec::new();
+    for source in [url, here] {
+        let to = tempfile::tempdir().unwrap();
+        let error = fetch(&args(&source, to.path(), None)).await.unwrap_err();
+        said.push(error.to_string());
+        let whole = to.path().join("config.json").exists();
+        assert!(!whole, "{source}: something that could be served is left");
+    }
+    said
+}
+
+#[tokio::test]
+async fn what_could_not_be_served_as_it_was_meant_is_not_fetched() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    for (name, content, expected) in [
+        ("model.safetensors", &pointer[..], "git lfs pull"),
+        ("adapter_config.json", b"{}", "merge"),
+        ("added_tokens.json", br#"{"<new>": 9999}"#, "<new>"),
+    ] {
+        for said in refused_with(name, content).await {
+            assert!(said.contains(expected), "{name}: {said}");
+        }
+    }
+}

@@ -30,6 +30,11 @@ const CHUNK: usize = 256;
 /// # Errors
 /// When a file or the model cannot be read, or at the end when a line could not be scored.
 pub(crate) fn run(args: &Score) -> anyhow::Result<()> {
+    let field = args.field.as_str();
+    ensure!(
+        field != "error" && !PredictRequest::MEMBERS.contains(&field),
+        "--score-field {field}: lines have a member of that name, which would be lost; choose another"
+    );
     let model = model::open(&args.model.model, &args.model.how.load(), args.label)?;
     let (input, size) = reader(&args.input)?;
     let progress = progress::bytes("scoring", size);
@@ -74,7 +79,7 @@ fn writer(
     if args.output == Path::new("-") {
         return Ok((BufWriter::new(Box::new(std::io::stdout())), 0));
     }
-    let done = resume::open(&args.output, &settings(args, model))?;
+    let done = resume::open(&args.output, &settings(args, model), &args.field)?;
     let mut input = None;
     for _ in 0..done.lines {
         input = lines.next().transpose()?;

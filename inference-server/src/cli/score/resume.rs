@@ -30,7 +30,7 @@ pub(super) struct Output {
 ///
 /// # Errors
 /// When it was not, or cannot be read or written.
-pub(super) fn open(path: &Path, settings: &Value) -> anyhow::Result<Output> {
+pub(super) fn open(path: &Path, settings: &Value, field: &str) -> anyhow::Result<Output> {
     let name = path.display();
     let file = OpenOptions::new()
         .read(true)
@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path, settings: &Value) -> anyhow::Result<Output> {
         let text = serde_json::to_string_pretty(settings)?;
         std::fs::write(&sidecar, text).with_context(|| sidecar.display().to_string())?;
     }
-    drop_torn(file).with_context(|| format!("--output {name}"))
+    drop_torn(file, field).with_context(|| format!("--output {name}"))
 }
 
 fn sidecar(path: &Path) -> PathBuf {
@@ -92,7 +92,7 @@ fn require_same(sidecar: &Path, settings: &Value, path: &Path) -> anyhow::Result
 }
 
 /// Cuts the file after its last whole line, and counts those.
-fn drop_torn(mut file: File) -> std::io::Result<Output> {
+fn drop_torn(mut file: File, field: &str) -> std::io::Result<Output> {
     let (mut lines, mut errors, mut whole, mut last) = (0, 0, 0_u64, None);
     let mut reader = BufReader::new(&file);
     loop {
@@ -103,7 +103,7 @@ fn drop_torn(mut file: File) -> std::io::Result<Output> {
         }
         let line = String::from_utf8_lossy(&line).into_owned();
         lines += 1;
-        errors += usize::from(has_error(&line));
+        errors += usize::from(has_error(&line, field));
         whole += read as u64;
         last = Some(line);
     }
@@ -118,9 +118,10 @@ fn drop_torn(mut file: File) -> std::io::Result<Output> {
     })
 }
 
-fn has_error(line: &str) -> bool {
-    line.contains("\"error\"")
-        && serde_json::from_str::<Fields>(line).is_ok_and(|fields| fields.has("error"))
+/// Whether the line could not be scored: one that was may have an `error` of its own.
+fn has_error(line: &str, field: &str) -> bool {
+    let failed = |fields: Fields| fields.has("error") && !fields.has(field);
+    line.contains("\"error\"") && serde_json::from_str::<Fields>(line).is_ok_and(failed)
 }
 
 /// Whether the output line was made of the input line: without our fields they are the same.
@@ -145,22 +146,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
         let settings = json!({"digest": "d"});
-        open(&path, &settings).unwrap();
-        std::fs::write(&path, "{\"error\":\"e\"}\n{\"a\":2}\n{\"a\"").unwrap();
-        let output = open(&path, &settings).unwrap();
-        assert_eq!((output.lines, output.errors), (2, 1));
+        open(&path, &settings, "score").unwrap();
+        let whole = "{\"error\":\"e\"}\n{\"error\":\"its own\",\"score\":1}\n{\"a\":2}\n";
+        std::fs::write(&path, format!("{whole}{{\"a\"")).unwrap();
+        let output = open(&path, &settings, "score").unwrap();
+        assert_eq!((output.lines, output.errors), (3, 1));
         assert_eq!(output.last.as_deref(), Some("{\"a\":2}"));
         let kept = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(kept, "{\"error\":\"e\"}\n{\"a\":2}\n");
+        assert_eq!(kept, whole);
     }
 
     #[test]
     fn a_run_does_not_go_on_with_another_model() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        open(&path, &json!({"digest": "a"})).unwrap();
+        open(&path, &json!({"digest": "a"}), "score").unwrap();
         std::fs::write(&path, "{}\n").unwrap();
-        let why = open(&path, &json!({"digest": "b"})).unwrap_err();
+        let why = open(&path, &json!({"digest": "b"}), "score").unwrap_err();
         assert!(why.to_string().contains("another digest"), "{why}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
     }
@@ -170,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("thesis.txt");
         std::fs::write(&path, "precious").unwrap();
-        let why = open(&path, &json!({})).unwrap_err();
+        let why = open(&path, &json!({}), "score").unwrap_err();
         assert!(why.to_string().contains("choose another name"), "{why}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }

@@ -95,11 +95,12 @@ impl From<ScoreError> for Unscored {
 
 impl Unscored {
     /// Every answer of [`Unscored::kind`].
-    pub(crate) const KINDS: [&'static str; 6] = [
+    pub(crate) const KINDS: [&'static str; 7] = [
         "input",
         "overloaded",
         "late",
         "not_ready",
+        "unknown_revision",
         "engine",
         "not_finite",
     ];
@@ -111,6 +112,7 @@ impl Unscored {
             Self::Error(ScoreError::Overloaded) => "overloaded",
             Self::Error(ScoreError::Late) => "late",
             Self::Error(ScoreError::NotReady) => "not_ready",
+            Self::Error(ScoreError::UnknownRevision) => "unknown_revision",
             Self::Error(ScoreError::Engine { .. }) => "engine",
             Self::NotFinite { .. } => "not_finite",
         }
@@ -149,6 +151,7 @@ impl Unscored {
             ScoreError::Overloaded => Problem::too_many_requests(detail).retry_after(1),
             ScoreError::Late => Problem::timeout(detail).retry_after(1),
             ScoreError::NotReady => Problem::unavailable(detail).retry_after(1),
+            ScoreError::UnknownRevision => Problem::conflict(detail),
             ScoreError::Engine { index: Some(index) } => Problem::internal(detail).at(*index),
             ScoreError::Engine { index: None } => Problem::internal(detail),
         }

@@ -10,7 +10,7 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// Says that all scores of an answer were remembered.
 pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The revision that has to answer, where an admin asks for one.
+/// The revision that has to answer, where an admin asks for one; and the one that has answered.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-betterai-revision");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -28,7 +28,7 @@ pub(crate) const OF_REQUESTS: [HeaderName; 8] = [
 ];
 
 /// What answers have beyond what every page may see.
-pub(crate) const OF_ANSWERS: [HeaderName; 10] = [
+pub(crate) const OF_ANSWERS: [HeaderName; 11] = [
     header::ACCEPT_ENCODING,
     header::ALLOW,
     header::CONTENT_ENCODING,
@@ -39,6 +39,7 @@ pub(crate) const OF_ANSWERS: [HeaderName; 10] = [
     CACHE,
     MODEL_VERSION,
     REQUEST_ID,
+    REVISION,
 ];
 
 /// Names a request in its answer and in the log.

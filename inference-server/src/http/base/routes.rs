@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a metric, a scope check or the `OpenAPI` document knows of a route, it has from here.
 
-use inference_api::Dialect;
+use inference_api::{Dialect, internal};
 
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,12 @@ impl Route {
         }
     }
 
+    /// Whether it is no one's but a router's, and not documented.
+    #[cfg(test)]
+    pub(crate) fn is_internal(&self) -> bool {
+        self.path.starts_with("/internal/")
+    }
+
     /// Whether it is asked again and again by what watches the server, and never by its clients.
     pub(crate) fn is_probe(&self) -> bool {
         is_probe(self.path)
@@ -76,7 +82,7 @@ const SCORE: Access = Access::Scope(Scope::Score);
 const EVALUATE: Access = Access::Scope(Scope::Evaluate);
 const ADMIN: Access = Access::Scope(Scope::Admin);
 
-pub(crate) const ROUTES: [Route; 25] = [
+pub(crate) const ROUTES: [Route; 28] = [
     route("/predict", SCORE, Dialect::Native),
     route("/predict/batch", SCORE, Dialect::Native),
     route("/evaluate", EVALUATE, Dialect::Native),
@@ -102,6 +108,11 @@ pub(crate) const ROUTES: [Route; 25] = [
     route("/metrics", Access::Open, Dialect::Native),
     route("/openapi.json", Access::Open, Dialect::Native),
     route("/docs", Access::Open, Dialect::Native),
+    // Between a router and a server. Nothing is said here that the routes above do not say to whoever
+    // may use them, so whoever may score may ask.
+    route(internal::PATH, SCORE, Dialect::Native),
+    route(internal::TOKENS_PATH, SCORE, Dialect::Native),
+    route(internal::MODEL_PATH, Access::Any, Dialect::Native),
 ];
 
 /// The endpoint of what is no route, in metrics.

@@ -48,6 +48,7 @@ impl ApiKeys {
             }
         }
         found.map(|known| Identity {
+            claims: std::sync::Arc::default(),
             subject: Some(format!("key:{}", known.name)),
             scopes: known.scopes,
         })

@@ -4,6 +4,7 @@
 //! configured scoring is open and the admin routes are closed; an answer says the class of what is
 //! wrong (401 or 403) and nothing more.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ impl FromIterator<Scope> for Scopes {
 /// Whom credentials belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
+    /// What a token says in strings, by name.
+    pub(super) claims: Arc<BTreeMap<String, String>>,
     pub(super) subject: Option<String>,
     pub(super) scopes: Scopes,
 }
@@ -69,6 +72,8 @@ pub(crate) struct Identity {
 /// Who is asking, as the rate limit tells callers apart.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
+    /// What its token says in strings, by name.
+    pub(crate) claims: Arc<BTreeMap<String, String>>,
     pub(crate) subject: Option<String>,
     pub(crate) address: Option<IpAddr>,
     pub(crate) is_admin: bool,
@@ -199,6 +204,7 @@ pub(super) async fn layer(
     match edge.auth.check(access, request.headers()).await {
         Ok(identity) => {
             request.extensions_mut().insert(Caller {
+                claims: identity.claims,
                 is_admin: identity.scopes.has(Scope::Admin),
                 subject: identity.subject,
                 address,

@@ -3,6 +3,7 @@
 //! Invariants: the algorithms are those of the configuration, and each key serves only those of its
 //! own kind, so a token cannot choose how it is checked; `exp` is required, `nbf` is checked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ struct Claims {
     scp: Option<Value>,
     #[serde(default)]
     scopes: Option<Value>,
+    /// All others, one of which may say whose request it is.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 impl Jwt {
@@ -137,7 +141,11 @@ impl Claims {
     fn identity(self) -> Identity {
         let claims = [self.scope, self.scp, self.scopes];
         let words = claims.iter().flatten().flat_map(words);
+        let others = self.others.into_iter();
+        let others = others.filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
+        let sub = self.sub.clone().map(|sub| ("sub".to_owned(), sub));
         Identity {
+            claims: Arc::new(others.chain(sub).collect()),
             subject: self.sub.map(|subject| format!("jwt:{subject}")),
             scopes: words.filter_map(Scope::parse).collect(),
         }

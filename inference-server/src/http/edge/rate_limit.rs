@@ -213,6 +213,7 @@ mod tests {
     #[test]
     fn a_host_is_a_whole_network_of_ipv6() {
         let caller = |address: &str| Caller {
+            claims: std::sync::Arc::default(),
             address: Some(address.parse().unwrap()),
             ..Caller::default()
         };
@@ -225,6 +226,7 @@ mod tests {
     #[test]
     fn a_subject_is_one_caller_wherever_it_comes_from_unless_addresses_count() {
         let caller = |address: &str| Caller {
+            claims: std::sync::Arc::default(),
             subject: Some("s".to_owned()),
             address: Some(address.parse().unwrap()),
             is_admin: false,

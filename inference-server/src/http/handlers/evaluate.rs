@@ -21,7 +21,7 @@ pub(crate) async fn evaluate<S: Scorer>(
     let inputs = pairs.iter().flat_map(Pair::inputs).collect();
     let deadline = Deadline::At(call.arrived + settings.evaluate_timeout);
     let scores = call
-        .score_in_parts(inputs, InputOptions::default(), deadline)
+        .measure_in_parts(inputs, InputOptions::default(), deadline)
         .await
         .map_err(Failure::of_pair)?;
     let shown = call.shown(&scores);

@@ -25,6 +25,13 @@ pub(crate) async fn ready<S: Scorer>(
             .retry_after(1)
             .into());
     }
+    if !app.current.load().scorer.is_ready() {
+        return Err(
+            Problem::unavailable("the server does not know yet whom it may ask")
+                .retry_after(1)
+                .into(),
+        );
+    }
     Ok(Json(Probe { status: "ready" }))
 }
 

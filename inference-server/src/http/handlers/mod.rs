@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub(crate) mod docs;
 pub(crate) mod evaluate;
 pub(crate) mod health;
+pub(crate) mod internal;
 pub(crate) mod native;
 pub(crate) mod openapi;
 pub(crate) mod openrlhf;

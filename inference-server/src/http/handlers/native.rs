@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::tei;
 use crate::http::base::failure::Failure;
-use crate::http::request::{Call, Payload};
+use crate::http::request::{Call, Payload, require_one};
 
 /// Ours; or TEI's, whose clients send `inputs`.
 pub(crate) async fn predict<S: Scorer>(
@@ -19,6 +19,8 @@ pub(crate) async fn predict<S: Scorer>(
         if let Some(span) = &call.span {
             span.speaks(Dialect::Tei);
         }
+        let others = ["text", "text_pair", "context", "messages"];
+        require_one(&payload, "inputs", &others)?;
         tei::predict(&call, &payload).await
     } else {
         one(&call, &payload).await

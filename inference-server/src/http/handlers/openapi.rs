@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::http::base::routes::{self, Access};
 
 /// What a scoring route answers when it gives no score.
-const SCORING: &[u16] = &[400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504];
+const SCORING: &[u16] = &[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504];
 const READING: &[u16] = &[401, 403, 503];
 const NOTHING: &[u16] = &[];
 

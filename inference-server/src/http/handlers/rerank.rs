@@ -6,13 +6,14 @@ use inference_scoring::Scorer;
 
 use super::{tei, vllm};
 use crate::http::base::failure::Failure;
-use crate::http::request::{Call, Payload, ranking};
+use crate::http::request::{Call, Payload, ranking, require_one};
 
 pub(crate) async fn rerank<S: Scorer>(
     call: Call<S>,
     payload: Payload,
 ) -> Result<Response, Failure> {
     if payload.has("texts") {
+        require_one(&payload, "texts", &["documents"])?;
         tei::rerank(&call, &payload).await
     } else {
         documents(call, payload).await

@@ -9,13 +9,14 @@ use inference_scoring::{Score, Scorer};
 
 use super::sglang;
 use crate::http::base::failure::Failure;
-use crate::http::request::{Call, Payload, now, ranking};
+use crate::http::request::{Call, Payload, now, ranking, require_one};
 
 pub(crate) async fn classify<S: Scorer>(
     call: Call<S>,
     payload: Payload,
 ) -> Result<Response, Failure> {
-    if payload.has("text") && !payload.has("input") && !payload.has("messages") {
+    if payload.has("text") {
+        require_one(&payload, "text", &["input", "messages"])?;
         return sglang::classify(&call, &payload).await;
     }
     let request: ClassifyRequest = payload.parse()?;

@@ -20,7 +20,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::App;
+use super::{App, UserInBody};
 use crate::http::base::failure::{Failure, Unscored};
 use crate::http::base::routes::{self, Route};
 use crate::http::edge::codings::{self, Coding, Undone};
@@ -62,11 +62,19 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         if kind == Kind::Form && serde_json::from_slice::<IgnoredAny>(&bytes).is_err() {
             return Err(wrong_type().into());
         }
+        if let Some(user) = parts.extensions.get::<UserInBody>() {
+            user.look(&bytes);
+        }
         Ok(Self { bytes, _held: held })
     }
 }
 
 impl Payload {
+    /// The body itself.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The value that the body holds.
     ///
     /// # Errors
@@ -87,6 +95,19 @@ impl Payload {
     pub(crate) fn has(&self, member: &str) -> bool {
         let mut body = serde_json::Deserializer::from_slice(&self.bytes);
         Member(member).deserialize(&mut body).unwrap_or_default()
+    }
+}
+
+/// Refuses a body that speaks for two dialects: which of the two would be scored?
+///
+/// # Errors
+/// 422 with both names.
+pub(crate) fn require_one(payload: &Payload, member: &str, others: &[&str]) -> Result<(), Problem> {
+    match others.iter().find(|other| payload.has(other)) {
+        None => Ok(()),
+        Some(other) => Err(Problem::unprocessable(format!(
+            "{member} and {other} are of different dialects: send one of them"
+        ))),
     }
 }
 
@@ -136,7 +157,8 @@ fn kind(parts: &Parts) -> Result<Kind, Problem> {
     let essence = essence.to_ascii_lowercase();
     let json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if json {
+    let internal = essence == inference_api::internal::CONTENT_TYPE && scores(parts);
+    if json || internal {
         Ok(Kind::Json)
     } else if essence == "application/x-www-form-urlencoded" && scores(parts) {
         Ok(Kind::Form)

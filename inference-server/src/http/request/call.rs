@@ -11,12 +11,14 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use futures::{StreamExt, TryStreamExt, stream};
-use inference_api::{Input, InputOptions};
+use inference_api::internal::Question;
+use inference_api::{Input, InputOptions, Problem};
 use inference_scoring::{
     Deadline, Inputs, Origin, Score, ScoreError, ScoreRequest, Scorer, Scores,
 };
 
 use super::trace::Arrived;
+use super::user::User;
 use super::{App, Served, Shown};
 use crate::http::base::failure::{Failure, Unscored};
 use crate::http::base::headers::{REVISION, RequestId};
@@ -40,6 +42,7 @@ pub(crate) struct Call<S> {
     caller: Caller,
     /// The revision that an admin asks for.
     pin: Option<String>,
+    user: User,
 }
 
 impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
@@ -53,16 +56,25 @@ impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
         let served = extensions.get::<Arc<Served<S>>>().cloned();
         let arrived = extensions.get::<Arrived>();
         let caller = extensions.get::<Caller>().cloned().unwrap_or_default();
+        let served = served.unwrap_or_else(|| app.current.load_full());
+        let user = User::of(&served, &parts.headers, &caller);
+        let (id, span) = (
+            extensions.get::<RequestId>(),
+            extensions.get::<RequestSpan>(),
+        );
+        let (id, span) = (id.map(RequestId::text).unwrap_or_default(), span.cloned());
+        let arrived = arrived.map_or_else(Instant::now, |arrived| arrived.0);
+        if let User::InBody(body) = &user {
+            parts.extensions.insert(body.clone());
+        }
         Ok(Self {
             app: app.clone(),
-            served: served.unwrap_or_else(|| app.current.load_full()),
-            arrived: arrived.map_or_else(Instant::now, |arrived| arrived.0),
-            id: extensions
-                .get::<RequestId>()
-                .map(RequestId::text)
-                .unwrap_or_default(),
-            span: extensions.get::<RequestSpan>().cloned(),
+            arrived,
+            id,
+            span,
             pin: pin(&parts.headers).filter(|_| caller.is_admin),
+            user,
+            served,
             caller,
         })
     }
@@ -94,7 +106,7 @@ impl<S: Scorer> Call<S> {
         options: InputOptions,
     ) -> Result<Scores, Failure> {
         let request = ScoreRequest {
-            origin: self.origin(&inputs),
+            origin: self.origin(&inputs, false),
             inputs: self.admit(inputs)?,
             options,
             deadline: Deadline::At(self.arrived + self.app.settings.timeout),
@@ -110,7 +122,28 @@ impl<S: Scorer> Call<S> {
         options: InputOptions,
         deadline: Deadline,
     ) -> Result<Scores, Failure> {
-        let origin = self.origin(&inputs);
+        let origin = self.origin(&inputs, false);
+        self.in_parts(inputs, options, deadline, origin).await
+    }
+
+    /// The same, of what measures the model that serves.
+    pub(crate) async fn measure_in_parts(
+        &self,
+        inputs: Vec<Input>,
+        options: InputOptions,
+        deadline: Deadline,
+    ) -> Result<Scores, Failure> {
+        let origin = self.origin(&inputs, true);
+        self.in_parts(inputs, options, deadline, origin).await
+    }
+
+    async fn in_parts(
+        &self,
+        inputs: Vec<Input>,
+        options: InputOptions,
+        deadline: Deadline,
+        origin: Arc<Origin>,
+    ) -> Result<Scores, Failure> {
         let inputs = self.admit(inputs)?;
         let parts = inputs.parts(self.app.settings.limits.max_batch, PART_BYTES);
         let bulk = parts.len() > 1;
@@ -142,6 +175,43 @@ impl<S: Scorer> Call<S> {
         Ok(all)
     }
 
+    /// Scores what a router asks. A score that is no number is the router's to judge.
+    ///
+    /// The router has measured texts and lists; a stand-alone server does so again, because whoever
+    /// may score may ask here as well.
+    pub(crate) async fn relay(
+        &self,
+        question: Question,
+    ) -> Result<Result<Scores, ScoreError>, Failure> {
+        let settings = &self.app.settings;
+        let limits = &settings.limits;
+        if question.inputs.len() > limits.max_batch {
+            let most = limits.max_batch;
+            let detail = format!("there are more than {most} inputs: raise --max-batch here, too");
+            return Err(Problem::unprocessable(detail).into());
+        }
+        // What a request itself cuts may be longer; the size of the body bounds it.
+        if question.options.max_tokens.is_none() {
+            for (index, input) in question.inputs.iter().enumerate() {
+                let checked = input.check(limits, "text", "context");
+                checked.map_err(|problem| problem.at(index))?;
+            }
+        }
+        let most = settings.timeout.max(settings.evaluate_timeout);
+        let request = ScoreRequest {
+            origin: self.origin(&question.inputs, false),
+            inputs: self.admit(question.inputs)?,
+            options: question.options,
+            deadline: Deadline::came(question.until, self.arrived, most),
+            bulk: question.bulk,
+        };
+        match self.observed(request, Ok).await {
+            Ok(scores) => Ok(Ok(scores)),
+            Err(Unscored::Error(error)) => Ok(Err(error)),
+            Err(unscored @ Unscored::NotFinite { .. }) => Err(unscored.into()),
+        }
+    }
+
     /// What an answer shows of `scores`.
     pub(crate) fn shown(&self, scores: &Scores) -> Shown {
         Shown::new(scores, &self.app.settings)
@@ -153,14 +223,17 @@ impl<S: Scorer> Call<S> {
             let checked = self.app.edge.filter.apply(input);
             checked.map_err(|problem| problem.at(index))?;
         }
+        self.user.check()?;
         self.app.edge.admit(&self.caller)?;
         Ok(inputs.into())
     }
 
     /// Where the request comes from: the same for all that it is split into.
-    fn origin(&self, inputs: &[Input]) -> Arc<Origin> {
+    fn origin(&self, inputs: &[Input], measures: bool) -> Arc<Origin> {
+        let prompt = || inputs.first().map(Input::key).unwrap_or_default();
         Arc::new(Origin {
-            key: inputs.first().map(Input::key).unwrap_or_default(),
+            key: self.user.key().map_or_else(prompt, str::to_owned),
+            measures,
             pin: self.pin.clone(),
             id: self.id.clone(),
             trace: self.span.as_ref().map(RequestSpan::traceparent),
@@ -168,9 +241,17 @@ impl<S: Scorer> Call<S> {
     }
 
     async fn run(&self, request: ScoreRequest) -> Result<Scores, Unscored> {
+        self.observed(request, finite).await
+    }
+
+    async fn observed(
+        &self,
+        request: ScoreRequest,
+        check: fn(Scores) -> Result<Scores, Unscored>,
+    ) -> Result<Scores, Unscored> {
         let span = self.span.as_ref().map(|span| (span, SystemTime::now()));
         let outcome = self.served.scorer.score(request).await;
-        let outcome = outcome.map_err(Unscored::from).and_then(finite);
+        let outcome = outcome.map_err(Unscored::from).and_then(check);
         match &outcome {
             Ok(scores) => {
                 if let Some((span, began)) = span {

@@ -11,9 +11,11 @@ pub(crate) mod render;
 mod shown;
 pub(crate) mod trace;
 mod updates;
+mod user;
 
 pub(crate) use app::{App, CacheControl, Lifecycle, ModelInfo, NoCache, Served, Tokens};
-pub(crate) use body::Payload;
+pub(crate) use body::{Payload, require_one};
 pub(crate) use call::{Call, now, ranking};
 pub(crate) use shown::Shown;
 pub(crate) use updates::{Loader, Updates, Wanted, run as run_update};
+pub(crate) use user::UserInBody;

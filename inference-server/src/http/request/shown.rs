@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use inference_scoring::{Activation, Description, Score, Scores, Timings};
 
-use crate::http::base::headers::{CACHE, MODEL_VERSION, SERVER_TIMING};
+use crate::http::base::headers::{CACHE, MODEL_VERSION, REVISION, SERVER_TIMING};
 use crate::http::base::settings::{DialectScores, Settings};
 
 /// What an answer shows of its scores.
@@ -125,6 +125,11 @@ impl Shown {
         }
         if let Ok(version) = HeaderValue::from_str(&self.by.version) {
             headers.insert(MODEL_VERSION, version);
+        }
+        if let Some(revision) = &self.by.revision
+            && let Ok(revision) = HeaderValue::from_str(revision)
+        {
+            headers.insert(REVISION, revision);
         }
         if self.timings.cached {
             headers.insert(CACHE, HeaderValue::from_static("hit"));

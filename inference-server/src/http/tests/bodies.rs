@@ -186,3 +186,78 @@ async fn a_body_that_trickles_in_is_given_up() {
     let never = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
     assert_eq!(ask(&router, post("/predict", never)).await.0, 408);
 }
+
+#[tokio::test]
+async fn a_body_that_speaks_for_two_dialects_is_refused_with_both_names() {
+    let (router, fake) = fake();
+    for (path, body, names) in [
+        (
+            "/predict",
+            json!({"inputs": "1", "text": "2"}),
+            ["inputs", "text"],
+        ),
+        (
+            "/predict",
+            json!({"inputs": "1", "messages": [{"role": "user", "content": "2"}]}),
+            ["inputs", "messages"],
+        ),
+        (
+            "/rerank",
+            json!({"query": "q", "texts": ["1"], "documents": ["2"]}),
+            ["texts", "documents"],
+        ),
+        (
+            "/classify",
+            json!({"text": "1", "input": "2"}),
+            ["text", "input"],
+        ),
+    ] {
+        let (status, problem) = say(&router, path, body).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 422, "{path}: {problem}");
+        assert!(names.iter().all(|name| detail.contains(name)), "{detail}");
+    }
+    assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_prompt_is_not_held_for_more_answers_than_a_batch_of_long_texts_would_be() {
+    let (router, fake) = fake();
+    // The limit is 1,000 characters of each of 4 texts: 4,000 in all.
+    let (fits, long) = ("q".repeat(1_900), "q".repeat(2_100));
+    for (path, body) in [
+        (
+            "/score",
+            |prompt: &str| json!({"text_1": prompt, "text_2": ["1", "2"], "truncate_prompt_tokens": 5}),
+        ),
+        (
+            "/rerank",
+            |prompt: &str| json!({"query": prompt, "texts": ["1", "2"], "truncate": true}),
+        ),
+        (
+            "/v2/rerank",
+            |prompt: &str| json!({"query": prompt, "documents": ["1", "2"], "max_tokens_per_query": 5}),
+        ),
+    ] as [(&str, fn(&str) -> Value); 3]
+    {
+        let (status, answer) = say(&router, path, body(&fits)).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let (status, answer) = say(&router, path, body(&long)).await;
+        assert_eq!(status, 422, "{path}: {answer}");
+        assert!(
+            answer["detail"].as_str().unwrap().contains("4000"),
+            "{answer}"
+        );
+    }
+    assert_eq!(fake.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn members_of_one_body_are_one_and_what_follows_them_is_refused() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/gzip-members");
+    for (file, expected) in [("body.gz", 200), ("tail.gz", 400)] {
+        let body = std::fs::read(case.join(file)).unwrap();
+        let (status, answer) = ask(&real(), encoded("gzip", body)).await;
+        assert_eq!(status, expected, "{file}: {answer}");
+    }
+}

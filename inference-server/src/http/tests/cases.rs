@@ -35,27 +35,10 @@ fn body(case: &str, file: &str) -> Value {
 }
 
 fn served_from(folder: &Path) -> Router {
-    let options = LoadOptions {
-        threads: 1,
-        ..LoadOptions::default()
-    };
-    let model = Arc::new(inference_models::load(folder, &options).unwrap());
-    let capacity = Capacity {
-        batch_tokens: 16_384,
-        requests: 64,
-    };
-    let about = Arc::new(inference_engine::description(
-        &model.facts,
-        Some("v".to_owned()),
-        None,
-    ));
-    let metrics = Arc::new(Metrics::new());
-    let max_tokens = model.tokenizer.max_tokens();
-    let scorer = LocalScorer::start(model, about.clone(), capacity, None, metrics).unwrap();
-    let mut served = served(scorer, &[], None);
-    served.model.about = about;
-    served.model.max_tokens = max_tokens;
-    let mut app = app_of(served);
+    let model = loaded(folder);
+    let version = Some("v".to_owned());
+    let by = Arc::new(inference_engine::description(&model.facts, version, None));
+    let mut app = app_over(model, by, None);
     app.settings.limits.max_characters = 10_000;
     app.settings.max_body_bytes = 1 << 20;
     router(Arc::new(app))

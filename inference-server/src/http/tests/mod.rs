@@ -26,7 +26,7 @@ use inference_api::tei::Token;
 use inference_api::{Input, InputOptions, Limits};
 use inference_engine::cache::{Scope, Store};
 use inference_engine::{Capacity, LocalScorer};
-use inference_models::LoadOptions;
+use inference_models::{LoadOptions, Model};
 use inference_scoring::{
     Activation, Backbone, Description, Inputs, Origin, Score, ScoreError, ScoreRequest, Scorer,
     Scores, Timings,
@@ -158,6 +158,7 @@ impl Tokens for Words {
 
 fn description(labels: &[&str], calibration: Option<&str>) -> Arc<Description> {
     Arc::new(Description {
+        revision: None,
         version: "v".to_owned(),
         digest: "sha256:d".to_owned(),
         backbone: Backbone::Encoder,
@@ -245,24 +246,40 @@ fn real_behind(cache: Option<(Arc<Store>, Scope)>) -> Router {
 
 /// The model of a folder, likewise.
 fn real_of(folder: &Path, cache: Option<(Arc<Store>, Scope)>) -> Router {
+    let by = description(&["LABEL_0"], Some("scale=1,shift=0"));
+    router(Arc::new(app_over(loaded(folder), by, cache)))
+}
+
+/// The model of a folder, on one thread.
+fn loaded(folder: &Path) -> Arc<Model> {
     let options = LoadOptions {
         threads: 1,
         ..LoadOptions::default()
     };
-    let model = Arc::new(inference_models::load(folder, &options).unwrap());
+    Arc::new(inference_models::load(folder, &options).unwrap())
+}
+
+/// What serves a model whose scores are given by `by`.
+fn app_over(
+    model: Arc<Model>,
+    by: Arc<Description>,
+    cache: Option<(Arc<Store>, Scope)>,
+) -> App<LocalScorer> {
     let capacity = Capacity {
         batch_tokens: 16_384,
         requests: 64,
     };
-    let by = description(&["LABEL_0"], Some("scale=1,shift=0"));
     let metrics = Arc::new(Metrics::new());
     metrics.loaded("v", 0.1);
-    let scorer = LocalScorer::start(model, by, capacity, cache, metrics.clone()).unwrap();
-    let served = served(scorer, &["LABEL_0"], Some("scale=1,shift=0"));
-    router(Arc::new(App {
+    let max_tokens = model.tokenizer.max_tokens();
+    let scorer = LocalScorer::start(model, by.clone(), capacity, cache, metrics.clone()).unwrap();
+    let mut served = served(scorer, &[], None);
+    served.model.about = by;
+    served.model.max_tokens = max_tokens;
+    App {
         metrics,
         ..app_of(served)
-    }))
+    }
 }
 
 fn post(path: &str, body: impl Into<Body>) -> Request<Body> {

@@ -1,0 +1,29 @@
+//! What a router and a scoring server say to each other: one route, in bytes.
+//!
+//! Owns the format of `POST /internal/score`: a question with its inputs in the one form of all dialects,
+//! and an answer with the bits of the logits, so that a score that is no number survives, and by whom it
+//! was given. It must not know how either is sent. Invariants: what was written is read again, bit by
+//! bit; bytes of strangers are refused without an allocation that they alone decide; both sides know the
+//! version by the first four bytes.
+//!
+//! Numbers are little-endian; a text is its length in 32 bits and its bytes. Binary, because the texts
+//! of a batch are most of it, and are copied here instead of being escaped and searched twice.
+
+mod answer;
+mod bytes;
+mod model;
+mod question;
+
+pub use answer::{Answer, By, Item, Unanswered, read_answer, write_answer, write_unanswered};
+pub use bytes::Torn;
+pub use model::Model;
+pub use question::{Question, Until, read_question, write_question};
+
+/// The path of the route.
+pub const PATH: &str = "/internal/score";
+/// The path that says what is served.
+pub const MODEL_PATH: &str = "/internal/model";
+/// The path that shows how texts are turned into tokens.
+pub const TOKENS_PATH: &str = "/internal/tokens";
+/// The content type of both bodies.
+pub const CONTENT_TYPE: &str = "application/vnd.betterai.scores";

@@ -1,0 +1,153 @@
+//! What is counted, and the cut-off that follows from it.
+//!
+//! Owns all that changes with each request and is not an endpoint's, behind one lock that is held for
+//! microseconds. Invariant: what was counted of one rollout is never taken for another's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use traffic::budget::Budget;
+use traffic::cutoff::{Cause, Counters, Latency, LocalCutOff, Recorder, Subject};
+use traffic::status::Failures;
+use traffic::table::{Role, Table};
+use traffic::{Millis, Revision};
+
+/// The least that may be asked of stable in the canary's place, a second.
+const FALLBACK_FLOOR: u32 = 20;
+/// The share of requests that may be tried at another endpoint, in percent, and the least a second.
+const RETRIES: (u32, u32) = (20, 10);
+
+/// Requests of one revision since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) assigned: u64,
+    pub(crate) answered: u64,
+    pub(crate) fallbacks: u64,
+    pub(crate) failures: Failures,
+}
+
+/// All that is counted.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    pub(crate) counts: BTreeMap<Revision, Counts>,
+    pub(crate) recorder: Recorder,
+    pub(crate) latency: Latency,
+    pub(crate) fallbacks: Budget,
+    pub(crate) retries: Budget,
+    subject: Option<Subject>,
+    stable: Option<Revision>,
+    cut: Option<LocalCutOff>,
+    /// What was told of last, so that only what is new is told.
+    told: Counters,
+}
+
+impl Counting {
+    pub(crate) fn new(now: Millis) -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            recorder: Recorder::new(Duration::from_secs(5)),
+            latency: Latency::new(now),
+            fallbacks: Budget::new(0, FALLBACK_FLOOR),
+            retries: Budget::new(RETRIES.0, RETRIES.1),
+            subject: None,
+            stable: None,
+            cut: None,
+            told: Counters::default(),
+        }
+    }
+
+    /// Another table holds.
+    pub(crate) fn apply(&mut self, table: &Table, now: Millis) {
+        let named = |role| table.row(role).map(|row| row.revision.clone());
+        let subject = named(Role::Canary).map(|canary| Subject {
+            rollout: table.rollout.clone(),
+            canary,
+        });
+        if subject != self.subject {
+            self.subject = subject;
+            self.recorder = Recorder::new(table.cut_off.window);
+            self.cut = None;
+        }
+        self.recorder.set_window(table.cut_off.window);
+        let stable = named(Role::Stable);
+        if stable.is_some() && stable != self.stable {
+            self.stable = stable;
+            self.latency = Latency::new(now);
+        }
+        self.fallbacks.set_percent(table.fallback.budget_percent);
+        self.counts
+            .retain(|revision, _| table.named(revision).is_some());
+    }
+
+    /// Whose counts they are.
+    pub(crate) const fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
+    }
+
+    /// The cut-off that was decided here and holds.
+    pub(crate) const fn cut(&self) -> Option<&LocalCutOff> {
+        self.cut.as_ref()
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.cut.as_ref().map(|cut| cut.finding.cause)
+    }
+
+    pub(crate) fn of(&mut self, revision: &Revision) -> &mut Counts {
+        self.counts.entry(revision.clone()).or_default()
+    }
+
+    /// Looks whether the canary is to be cut off, or a cut-off ends. Says whether anything changed.
+    pub(crate) fn judge(&mut self, table: &Table, now: Millis) -> bool {
+        if let Some(cut) = &self.cut {
+            if cut.holds(now) {
+                return false;
+            }
+            tracing::warn!(target: "router", revision = %cut.revision, "the cut-off ends: nobody has confirmed it");
+            self.cut = None;
+            self.recorder.forget();
+            return true;
+        }
+        let Some(subject) = self
+            .subject
+            .as_ref()
+            .filter(|_| table.confirmed().is_none())
+        else {
+            return false;
+        };
+        let Some(finding) = self.recorder.judge(&table.cut_off, now) else {
+            return false;
+        };
+        tracing::warn!(
+            target: "router",
+            revision = %subject.canary,
+            cause = finding.cause.word(),
+            "cut off: {finding}"
+        );
+        self.cut = Some(LocalCutOff {
+            revision: subject.canary.clone(),
+            finding,
+            at: now,
+        });
+        true
+    }
+
+    /// Whether something was counted since that asks for a look: no success alone does.
+    pub(crate) fn has_news(&mut self, now: Millis) -> bool {
+        let counters = self.recorder.counters(now);
+        let bad = |counters: &Counters| {
+            let canary = counters.total.canary;
+            let length = counters.runs.canary.length();
+            (
+                canary.failed(),
+                canary.unreachable,
+                canary.slow,
+                canary.non_finite,
+                length,
+            )
+        };
+        let news = bad(&counters) != bad(&self.told);
+        self.told = counters;
+        news
+    }
+}
