@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crds::RewardModelStatus;
+use crds::v1alpha1::reward_model::status::Outcome;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +24,16 @@ struct Written {
     verb: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stage {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
 /// The operator's metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -32,6 +44,9 @@ pub(crate) struct Metrics {
     empty_writes: Family<WrittenKind, Counter>,
     events_dropped: Counter,
     definitions_missing: Gauge,
+    leader: Gauge,
+    transitions: Family<Stage, Counter>,
+    rollouts: Family<Ended, Histogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,8 +85,27 @@ impl Metrics {
             "1 while a custom resource definition is missing",
             definitions_missing.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this operator acts", leader.clone());
+        let transitions = Family::default();
+        registry.register(
+            "rollout_transitions",
+            "Stages of rollouts that were entered",
+            transitions.clone(),
+        );
+        let rollouts = Family::<Ended, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(1.0, 2.0, 18))
+        });
+        registry.register(
+            "rollout_duration_seconds",
+            "Time of a rollout, by how it ended",
+            rollouts.clone(),
+        );
         Self {
             registry,
+            leader,
+            transitions,
+            rollouts,
             reconciles,
             duration,
             writes,
@@ -105,10 +139,66 @@ impl Metrics {
         self.definitions_missing.set(i64::from(missing));
     }
 
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// What is new in a status: a stage that was entered, a rollout that ended.
+    pub(crate) fn moved(&self, before: Option<&RewardModelStatus>, after: &RewardModelStatus) {
+        let stage = |status: &RewardModelStatus| {
+            let rollout = status.rollout.as_ref()?;
+            Some((rollout.id.clone(), rollout.step.clone()?))
+        };
+        let now = stage(after);
+        if now.is_some()
+            && before
+                .and_then(stage)
+                .map(|(id, step)| (id, step.kind, step.index))
+                != now.clone().map(|(id, step)| (id, step.kind, step.index))
+        {
+            let word = now.map(|(_, step)| step.kind).unwrap_or_default();
+            let stage = word_of(&word);
+            self.transitions.get_or_create(&Stage { stage }).inc();
+        }
+        let last = |status: &RewardModelStatus| status.history.as_ref()?.first().cloned();
+        let ended = last(after).filter(|entry| before.and_then(last).as_ref() != Some(entry));
+        if let Some(entry) = ended {
+            let outcome = entry.outcome.as_ref().and_then(|word| word.known());
+            let outcome = outcome.map_or("Unknown", |outcome| match outcome {
+                Outcome::Promoted => "Promoted",
+                Outcome::FastPromoted => "FastPromoted",
+                Outcome::Aborted => "Aborted",
+                Outcome::RolledBack => "RolledBack",
+                Outcome::Superseded => "Superseded",
+            });
+            let took = entry.started_at.zip(entry.finished_at);
+            let took = took.map_or(0.0, |(from, to)| to.0.duration_since(from.0).as_secs_f64());
+            self.rollouts
+                .get_or_create(&Ended { outcome })
+                .observe(took.max(0.0));
+        }
+    }
+
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
     }
+}
+
+/// A stage as a label: one of a closed set.
+fn word_of(kind: &str) -> &'static str {
+    const STAGES: [&str; 8] = [
+        "Load",
+        "SetWeight",
+        "Pause",
+        "Next",
+        "Approval",
+        "Promote",
+        "Retreat",
+        "RollBack",
+    ];
+    let mut all = STAGES.into_iter();
+    all.find(|stage| *stage == kind).unwrap_or("Other")
 }

@@ -8,12 +8,14 @@
 //! The way of the data: [`observed`] (what the shell has seen) → [`reading`] (what it means) →
 //! [`rollout`] (what is decided) → [`children`] (which objects that takes) and [`status`]
 //! (what is said), both from reading and decision → [`plan`]. Below them lie [`identity`], [`spec`],
-//! [`state`], [`records`] (what is written to be read again) and [`objects`] (builders).
+//! [`state`], [`records`] (what is written to be read again), [`capacity`] (how many pods, how much
+//! traffic) and [`objects`] (builders). Beside it stands [`lease`]: which of several operators acts.
 
 pub mod capacity;
 pub mod children;
 pub mod compare;
 pub mod identity;
+pub mod lease;
 pub mod objects;
 pub mod observed;
 pub mod plan;

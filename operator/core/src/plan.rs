@@ -74,7 +74,17 @@ impl Plan {
                 .and_then(|status| status.stable.as_ref())
                 .map(|stable| stable.revision.clone())
         };
-        !self.delete.is_empty() || self.stops_pods || stable(before) != stable(Some(&self.status))
+        let shares = |status: Option<&RewardModelStatus>| -> Vec<(String, Option<i32>)> {
+            let shares = status.and_then(|status| status.traffic.as_deref());
+            let shares = shares.unwrap_or_default().iter();
+            shares
+                .map(|share| (share.revision.clone(), share.spec_weight))
+                .collect()
+        };
+        !self.delete.is_empty()
+            || self.stops_pods
+            || stable(before) != stable(Some(&self.status))
+            || shares(before) != shares(Some(&self.status))
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Run;
 use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
-use crate::runtime::{admin_key, shutdown, telemetry};
+use crate::runtime::{admin_key, leader, shutdown, telemetry};
 
 /// How long reconciles may still run after the stop; less than the pod's grace period.
 const LAST_WORDS: Duration = Duration::from_secs(12);
@@ -51,21 +52,34 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
             server_image: args.server_image.clone(),
             server_image_cuda: args.server_image_cuda.clone(),
             admin_key: Some(admin_key::of(&client, &namespace).await?),
-            operator_namespace: namespace,
+            operator_namespace: namespace.clone(),
         };
-        reward_model::run(
+        let me = identity();
+        let (leads, leading) = watch::channel(false);
+        let election = leader::run(client.clone(), &namespace, &me, &metrics, &leads, &stop);
+        let controller = reward_model::run(
             client.clone(),
             settings,
             metrics.clone(),
             readiness,
+            leading,
             stop.clone(),
-        )
-        .await
+        );
+        let outcome = tokio::try_join!(election, controller);
+        leader::give_back(client.clone(), &namespace, &me).await;
+        outcome.map(|_| ())
     };
     tokio::select! {
         outcome = until_stopped(work, &stop) => outcome,
         outcome = admin => outcome.context("admin server")?,
     }
+}
+
+/// Names this process among the operators: its pod, and another one after each start.
+fn identity() -> String {
+    let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "operator".to_owned());
+    let start = k8s_openapi::jiff::Timestamp::now().as_millisecond();
+    format!("{pod}_{}_{start}", std::process::id())
 }
 
 /// `work`, which ends by itself after the stop; before its start the stop ends it.

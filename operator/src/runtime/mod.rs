@@ -4,5 +4,6 @@
 
 pub(crate) mod admin;
 pub(crate) mod admin_key;
+pub(crate) mod leader;
 pub(crate) mod shutdown;
 pub(crate) mod telemetry;

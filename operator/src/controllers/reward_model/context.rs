@@ -35,6 +35,7 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) routers: Routers,
     synced: watch::Receiver<bool>,
+    leads: watch::Receiver<bool>,
     settings: Settings,
     /// By uid. Lost at a restart, which costs one more try each.
     troubles: Mutex<HashMap<String, Trouble>>,
@@ -52,6 +53,10 @@ struct Trouble {
 }
 
 impl Context {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each part; there is one caller"
+    )]
     pub(super) fn new(
         client: Client,
         settings: Settings,
@@ -60,6 +65,7 @@ impl Context {
         events: Events,
         routers: Routers,
         synced: watch::Receiver<bool>,
+        leads: watch::Receiver<bool>,
     ) -> Self {
         Self {
             writer: Writer::new(client.clone(), metrics.clone()),
@@ -69,6 +75,7 @@ impl Context {
             events,
             routers,
             synced,
+            leads,
             settings,
             troubles: Mutex::default(),
             contents: Mutex::default(),
@@ -80,6 +87,11 @@ impl Context {
         let mut synced = self.synced.clone();
         // An error means that the controller is ending; then the reconcile ends with it.
         let _ = synced.wait_for(|filled| *filled).await;
+    }
+
+    /// Whether this operator acts, of all that are there.
+    pub(super) fn leads(&self) -> bool {
+        *self.leads.borrow()
     }
 
     fn api<K>(&self, namespace: Option<String>) -> Api<K>

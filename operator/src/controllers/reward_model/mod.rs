@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crds::RewardModel;
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config};
@@ -59,6 +59,7 @@ pub(super) async fn run(
     settings: Settings,
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    leads: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (stores, children) = stores::watch(&client);
@@ -83,7 +84,14 @@ pub(super) async fn run(
     let (events, writing) = Events::start(client.clone(), metrics.clone());
     let (routers, heard) = Routers::new(settings.admin_key.clone());
     let context = Arc::new(Context::new(
-        client, settings, metrics, stores, events, routers, synced,
+        client,
+        settings,
+        metrics,
+        stores,
+        events,
+        routers,
+        synced,
+        leads.clone(),
     ));
     let filling = tokio::spawn({
         let context = context.clone();
@@ -98,6 +106,8 @@ pub(super) async fn run(
         .with_config(Config::default().concurrency(AT_ONCE).debounce(GATHERING))
         .reconcile_on(children)
         .reconcile_on(heard)
+        // Whoever begins to act looks at everything.
+        .reconcile_all_on(begins(leads))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
         .for_each(|outcome| async {
@@ -111,6 +121,15 @@ pub(super) async fn run(
     let _ = filling.await;
     writing.finish().await;
     Ok(())
+}
+
+/// The moment in which we begin to act.
+fn begins(leads: watch::Receiver<bool>) -> impl Stream<Item = ()> + Send {
+    stream::once(async move {
+        let mut leads = leads;
+        // An error means that the election has ended, and we with it.
+        let _ = leads.wait_for(|leads| *leads).await;
+    })
 }
 
 async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Action, Error> {
@@ -133,6 +152,9 @@ async fn reconcile(trigger: Arc<Trigger>, context: Arc<Context>) -> Result<Actio
 /// Observe, plan, write the status, then act, then tell.
 async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     context.synced().await;
+    if !context.leads() {
+        return Ok(Action::await_change());
+    }
     let Some(model) = context.read(trigger).await? else {
         context.routers.forget(&trigger.uid().unwrap_or_default());
         return Ok(Action::await_change());
@@ -151,6 +173,9 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     let version = context
         .write_status(&observed.model, &wanted.status)
         .await?;
+    context
+        .metrics
+        .moved(observed.model.status.as_ref(), &wanted.status);
     let news = act(&owner, &observed, &wanted, context).await?;
     for key in &wanted.delete {
         context.writer.delete(&owner, key).await?;
