@@ -7,7 +7,9 @@ mod http;
 mod judgement;
 mod logging;
 mod metrics;
+mod route;
 mod serve;
+mod shell;
 mod spans;
 mod threads;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match command {
         Command::Serve(serve) => serve::run(*serve),
+        Command::Route(route) => route::run(*route),
         Command::Score(score) => cli::score::run(&score),
         Command::Evaluate(evaluate) => cli::evaluate::run(&evaluate),
         Command::Fetch(fetch) => cli::fetch::run(&fetch),

@@ -1,7 +1,9 @@
 //! The command line. Every flag has an environment variable.
 
+mod api;
 mod edge;
 mod model;
+mod route;
 mod serve;
 mod tools;
 
@@ -9,9 +11,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use api::{ApiArgs, LogFormat};
 pub(crate) use edge::EdgeArgs;
 pub(crate) use model::{ModelArgs, ModelOptions};
-pub(crate) use serve::{LogFormat, Serve};
+pub(crate) use route::Route;
+pub(crate) use serve::Serve;
 pub(crate) use tools::{Evaluate, Fetch, Health, Score, Verify};
 
 /// Scores texts with reward models.
@@ -26,6 +30,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serves a model over HTTP.
     Serve(Box<Serve>),
+    /// Stands before the revisions of a model, and decides who is served by which.
+    Route(Box<Route>),
     /// Scores a file of JSON lines.
     Score(Score),
     /// Says how often a model prefers what people prefer.
@@ -48,7 +54,7 @@ impl Command {
             Self::Score(score) => Some(score.model.how.threads),
             Self::Evaluate(evaluate) => Some(evaluate.options.threads),
             Self::Verify(verify) => Some(verify.model.how.threads),
-            Self::Fetch(_) | Self::Health(_) | Self::Openapi => None,
+            Self::Route(_) | Self::Fetch(_) | Self::Health(_) | Self::Openapi => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use inference_scoring::Scorer;
 
-pub(crate) use base::failure::Unscored;
+pub(crate) use base::failure::{Failure, Unscored};
 pub(crate) use base::routes;
 pub(crate) use base::settings::{DialectScores, Settings};
 #[cfg(test)]
@@ -57,10 +57,9 @@ pub(crate) fn router<S: Scorer>(app: Arc<App<S>>) -> Router {
         .with_state(app)
 }
 
-/// Health and metrics over `app`, for an address of their own.
-pub(crate) fn admin_router<S: Scorer>(app: Arc<App<S>>) -> Router {
-    Router::new()
-        .merge(observation())
+/// Health and metrics over `app`, and more, for an address of their own.
+pub(crate) fn admin_router<S: Scorer>(app: Arc<App<S>>, more: Router<Arc<App<S>>>) -> Router {
+    more.merge(observation())
         .fallback(failure::unknown_route)
         .method_not_allowed_fallback(failure::wrong_method)
         .layer(from_fn(render::layer))

@@ -14,7 +14,7 @@ use inference_api::{Input, InputOptions, Problem};
 use inference_engine::cache::{Scope, Store};
 use inference_engine::{Capacity, LocalScorer, Tokeniser, Unreadable, description};
 use inference_models::{Digest, LoadOptions, Model, ShownToken};
-use inference_scoring::{Calibration, Inputs, ScoreError};
+use inference_scoring::{Calibration, Description, Inputs, ScoreError};
 use tokio::runtime::Handle;
 
 use crate::args::Serve;
@@ -28,6 +28,8 @@ pub(super) struct Common {
     options: LoadOptions,
     capacity: Capacity,
     label: usize,
+    /// What answers say that they are of.
+    revision: Option<String>,
     device: &'static str,
     cache: Option<Arc<Store>>,
     metrics: Arc<Metrics>,
@@ -38,10 +40,11 @@ impl Common {
         Self {
             options: args.model.how.load(),
             capacity: Capacity {
-                batch_tokens: args.max_batch_tokens,
-                requests: args.max_concurrent_requests,
+                batch_tokens: args.api.max_batch_tokens,
+                requests: args.api.max_concurrent_requests,
             },
-            label: args.label,
+            label: args.api.label,
+            revision: args.revision.clone(),
             device: args.model.how.device.as_str(),
             cache,
             metrics,
@@ -60,19 +63,22 @@ impl Common {
     ) -> anyhow::Result<Served<LocalScorer>> {
         let facts = &model.facts;
         require_label(facts, self.label)?;
-        let about = Arc::new(description(facts, version, calibration));
+        let about = Arc::new(Description {
+            revision: self.revision.clone(),
+            ..description(facts, version, calibration)
+        });
         let info = ModelInfo {
             about: about.clone(),
             architecture: facts.architecture.clone(),
             parameters: facts.parameters,
-            dtype: facts.dtype.as_str(),
-            device: self.device,
+            dtype: facts.dtype.as_str().to_owned(),
+            device: self.device.to_owned(),
             max_tokens: model.tokenizer.max_tokens(),
             special_date: facts.special_date.clone(),
             loaded_at: jiff::Timestamp::now().as_second(),
         };
         let cache = self.cache.clone().map(|store| {
-            let scope = Scope::new(&about.version, &about.digest, info.dtype, info.device);
+            let scope = Scope::new(&about.version, &about.digest, &info.dtype, &info.device);
             (store, scope)
         });
         let (model, observer) = (Arc::new(model), self.metrics.clone());
@@ -251,6 +257,7 @@ mod tests {
                     requests: 1,
                 },
                 label: 0,
+                revision: None,
                 device: "cpu",
                 cache: None,
                 metrics: Arc::new(Metrics::new()),

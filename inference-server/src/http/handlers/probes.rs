@@ -18,7 +18,7 @@ pub(crate) async fn info<S: Scorer>(call: Call<S>) -> Json<Info> {
     Json(Info {
         model_id: model.about.version.clone(),
         model_sha: Some(model.about.digest.clone()),
-        model_dtype: tei_dtype(model.dtype).to_owned(),
+        model_dtype: tei_dtype(&model.dtype).to_owned(),
         served_model_name: model.about.version.clone(),
         model_type: BTreeMap::from([(kind.to_owned(), Labels::new(&model.about.labels))]),
         max_concurrent_requests: settings.max_concurrent_requests,

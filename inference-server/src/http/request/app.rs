@@ -56,8 +56,8 @@ pub(crate) struct ModelInfo {
     pub(crate) about: Arc<Description>,
     pub(crate) architecture: String,
     pub(crate) parameters: u64,
-    pub(crate) dtype: &'static str,
-    pub(crate) device: &'static str,
+    pub(crate) dtype: String,
+    pub(crate) device: String,
     pub(crate) max_tokens: usize,
     /// The date that chat templates see.
     pub(crate) special_date: Option<String>,

@@ -1,0 +1,162 @@
+//! `route`: the revisions of a model behind the API.
+//!
+//! Owns the wiring: the table's file, the router, and what is served of both. It must not know how a
+//! revision is chosen. Invariant: what clients see is made by the code that `serve` runs.
+
+mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use inference_api::internal::Model;
+use inference_api::tei::Token;
+use inference_api::{InputOptions, Problem};
+use inference_scoring::{Activation, Backbone, Description, Inputs, ScoreError, wire};
+use router::{Identity, Router};
+
+use crate::args::Route;
+use crate::http::{self, App, CacheControl, ModelInfo, Served, Tokens};
+use crate::metrics::Metrics;
+use crate::shell::{self, Shell};
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the table cannot be read or is refused, or an address not listened on.
+pub(crate) fn run(args: Route) -> anyhow::Result<()> {
+    let api = args.api.clone();
+    shell::run(&api, |shell| route(args, shell))
+}
+
+async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
+    // What is wrong with the file shows at once; later, what is held stays.
+    let bytes = tokio::fs::read(&args.table).await;
+    let bytes = bytes.with_context(|| format!("--table {}", args.table.display()))?;
+    let router = start(&args, &shell, &bytes).await?;
+    let app = Arc::new(app(&args, &shell, router.clone()));
+    shell.requests.spawn(follow(app.clone(), router.clone()));
+    tracing::info!(target: "api", address = %shell.address()?, "routing");
+    let admin = http::admin_router(app.clone(), status::routes(router));
+    shell.serve(&app, admin).await;
+    Ok(())
+}
+
+/// A router of this table, which works on the threads of the requests.
+async fn start(args: &Route, shell: &Shell, table: &[u8]) -> anyhow::Result<Router> {
+    let identity = Identity {
+        pod: args.pod.clone(),
+        instance: format!(
+            "{:x}-{:x}",
+            jiff::Timestamp::now().as_nanosecond(),
+            std::process::id()
+        ),
+    };
+    let router = shell
+        .requests
+        .spawn(async { Router::new(identity) })
+        .await?;
+    router.offer(table).context("--table")?;
+    let file = router::file::watch(router.clone(), args.table.clone());
+    shell.requests.spawn(file);
+    shell.requests.spawn(router.clone().probe());
+    Ok(router)
+}
+
+fn app(args: &Route, shell: &Shell, router: Router) -> App<Router> {
+    App {
+        current: ArcSwap::from_pointee(served(router, unknown())),
+        settings: args.api.settings(),
+        edge: shell.edge.clone(),
+        spans: shell.spans.clone(),
+        metrics: Arc::new(Metrics::new()),
+        lifecycle: shell.lifecycle.clone(),
+        cache: Arc::new(Elsewhere),
+        updates: None,
+    }
+}
+
+fn served(router: Router, model: ModelInfo) -> Served<Router> {
+    Served {
+        tokens: Some(Arc::new(ModelTokens(router.clone()))),
+        scorer: router,
+        model,
+    }
+}
+
+/// Shows what the stable revision says that it is, for ever.
+async fn follow(app: Arc<App<Router>>, router: Router) {
+    let mut said = router.model();
+    loop {
+        let model = said.borrow_and_update().clone();
+        if let Some(model) = model.and_then(info) {
+            app.metrics.loaded(&model.about.version, 0.0);
+            app.current.store(Arc::new(served(router.clone(), model)));
+        }
+        if said.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn info(model: Model) -> Option<ModelInfo> {
+    Some(ModelInfo {
+        about: Arc::new(wire::description(model.by)?),
+        architecture: model.architecture,
+        parameters: model.parameters,
+        dtype: model.dtype,
+        device: model.device,
+        max_tokens: model.max_tokens,
+        special_date: model.special_date,
+        loaded_at: model.loaded_at,
+    })
+}
+
+/// What is said before any revision has answered.
+fn unknown() -> ModelInfo {
+    ModelInfo {
+        about: Arc::new(Description {
+            revision: None,
+            version: "unknown".to_owned(),
+            digest: String::new(),
+            backbone: Backbone::Encoder,
+            labels: Vec::new(),
+            activation: Activation::Identity,
+            calibration: None,
+        }),
+        architecture: String::new(),
+        parameters: 0,
+        dtype: String::new(),
+        device: String::new(),
+        max_tokens: 0,
+        special_date: None,
+        loaded_at: 0,
+    }
+}
+
+/// Shows a revision's tokens.
+struct ModelTokens(Router);
+
+impl Tokens for ModelTokens {
+    fn tokens(
+        &self,
+        inputs: Inputs,
+        options: InputOptions,
+        until: Instant,
+    ) -> BoxFuture<'_, Result<Vec<Vec<Token>>, ScoreError>> {
+        self.0.tokens(inputs, options, until).boxed()
+    }
+}
+
+/// The servers of the revisions remember scores.
+struct Elsewhere;
+
+impl CacheControl for Elsewhere {
+    fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        let problem = Problem::conflict("the revisions' servers remember scores: ask each of them");
+        Box::pin(std::future::ready(Err(problem)))
+    }
+}
