@@ -39,10 +39,24 @@ fill_claim() {
     kubectl -n demo wait --for=condition=Complete job/fill --timeout=90s >/dev/null
 }
 
-# The sample, with the model's folder and more lines of its `model`.
+# The sample, with the model's folder and more lines of its `model`. The old revision goes at once, so that
+# what is there can be counted.
 model() { # folder, lines...
     sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/helpfulness.yaml" |
         awk -v more="${2:-}" '{print} /^  model:/ && more != "" {print "    " more}'
+    echo "  rollout: {rollbackWindow: {warmReplicas: 0}}"
+}
+
+# The sample that goes in steps.
+stepped() { sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/stepped.yaml"; } # folder
+
+# A human's click.
+command() { kubectl -n demo annotate --overwrite rwm helpfulness "betterai.dev/command=$1/$RANDOM$RANDOM" >/dev/null; } # verb
+
+# Waits until a field of helpfulness has a value.
+becomes() { # path, value, seconds
+    kubectl -n demo wait --for=jsonpath="$1"="$2" rwm/helpfulness --timeout="${3:-60}s" >/dev/null ||
+        broken "$1 is $(get helpfulness "$1"), not $2: $(get helpfulness '{.status.message}')"
 }
 
 # The same under another name, with one replica.

@@ -12,8 +12,8 @@ for ((round = 1; round <= ROUNDS; round++)); do
     sleep "$((RANDOM % 9)).$((RANDOM % 10))" # the moment is random on purpose
     kubectl -n betterai-system delete pod -l app.kubernetes.io/name=betterai-operator --grace-period=0 --force >/dev/null 2>&1
     ready helpfulness
-    same "$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness -o name | wc -l)" 1 "Deployments after kill $round"
-    same "$(get helpfulness '{.status.model.digest}')" "$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness \
+    same "$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness,betterai.dev/component=server -o name | wc -l)" 1 "Deployments after kill $round"
+    same "$(get helpfulness '{.status.model.digest}')" "$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness,betterai.dev/component=server \
         -o jsonpath='{.items[0].spec.template.spec.containers[0].args[4]}')" "digest after kill $round"
 done
 report=$(finish_client killed)

@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 audit=$run/logs/audit.log
 operator_user=system:serviceaccount:betterai-system:betterai-operator
 
-versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,pdb,jobs -o jsonpath='{range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}'; }
+versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,pdb,jobs,configmaps,roles,rolebindings,serviceaccounts,networkpolicies -o jsonpath='{range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}'; }
 writes() { grep "\"username\":\"$operator_user\"" "$audit" | grep -c "\"resource\":\"${1:-}" || true; } # of a resource
 pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }
 
@@ -41,7 +41,7 @@ sleep 3 # nothing more happens, so there is nothing to wait for
 same "$(($(writes services) - before))" 1 "writes of Services"
 
 claim "an environment that somebody adds to is repaired, and the pods are as before"
-deployment=$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness -o name)
+deployment=$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness,betterai.dev/component=server -o name)
 environment() { kubectl -n demo get "$deployment" -o jsonpath='{.spec.template.spec.containers[0].env[*].name}'; }
 before=$(environment)
 kubectl -n demo set env "$deployment" ADDED=1 >/dev/null

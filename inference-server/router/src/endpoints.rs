@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) serving: AtomicBool,
     /// It has answered as another revision, and is asked no more until it says otherwise.
     pub(crate) is_another: AtomicBool,
+    /// It has said who it is.
+    pub(crate) greeted: AtomicBool,
     /// Answers that were computed, so that one that is cold is known.
     answers: AtomicU64,
     /// Bytes of the inputs that wait at it.
@@ -42,6 +44,7 @@ impl Endpoint {
             ready: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             is_another: AtomicBool::new(false),
+            greeted: AtomicBool::new(false),
             answers: AtomicU64::new(0),
             load: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),

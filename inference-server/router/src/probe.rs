@@ -1,7 +1,8 @@
-//! Whether endpoints serve, where nobody else says so.
+//! Whether endpoints serve, where nobody else says so, and who they are.
 //!
-//! Owns the questions to the addresses of a file: once a second, each is asked what it serves. In
-//! Kubernetes the kubelet asks. Invariant: an endpoint that says that it is another revision gets nothing.
+//! Owns the questions: once a second each address of a file is asked what it serves. In Kubernetes the
+//! kubelet asks whether a pod is ready; there each is asked once who it is, and again while it is another
+//! one. Invariant: an endpoint that says that it is another revision gets nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -52,10 +53,13 @@ impl Router {
     async fn round(&self, view: &Arc<View>) {
         let mut asked = tokio::task::JoinSet::new();
         for (place, group) in view.groups.iter().enumerate() {
-            if !matches!(group.row.place, Place::Addresses(_)) {
-                continue;
-            }
-            for endpoint in &group.endpoints {
+            let elsewhere = matches!(group.row.place, Place::Service(_));
+            let to_ask = |endpoint: &&Arc<Endpoint>| {
+                let known = endpoint.greeted.load(Ordering::Relaxed)
+                    && !endpoint.is_another.load(Ordering::Relaxed);
+                !elsewhere || endpoint.ready.load(Ordering::Relaxed) && !known
+            };
+            for endpoint in group.endpoints.iter().filter(to_ask) {
                 let (view, endpoint) = (view.clone(), endpoint.clone());
                 let router = self.clone();
                 asked.spawn(async move {
@@ -80,11 +84,14 @@ impl Router {
             endpoint.is_another.store(!is_meant, Ordering::Relaxed);
             is_meant
         });
-        let before = endpoint.ready.swap(serves, Ordering::Relaxed);
-        endpoint.serving.store(serves, Ordering::Relaxed);
-        if before != serves {
-            let (revision, address) = (&group.row.revision, endpoint.pool.address());
-            tracing::info!(target: "router", %revision, endpoint = address, serves, "looked at");
+        endpoint.greeted.store(said.is_ok(), Ordering::Relaxed);
+        if matches!(group.row.place, Place::Addresses(_)) {
+            let before = endpoint.ready.swap(serves, Ordering::Relaxed);
+            endpoint.serving.store(serves, Ordering::Relaxed);
+            if before != serves {
+                let (revision, address) = (&group.row.revision, endpoint.pool.address());
+                tracing::info!(target: "router", %revision, endpoint = address, serves, "looked at");
+            }
         }
         if let Ok(model) = said
             && serves

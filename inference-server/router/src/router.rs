@@ -3,11 +3,12 @@
 //! Owns the table that is acted upon and the endpoints of its revisions, replaced as one. Invariant: a
 //! table that is refused changes nothing but what is reported.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use inference_api::internal::Model;
 use tokio::sync::watch;
 use traffic::assignment::Assigner;
@@ -53,6 +54,22 @@ pub(crate) struct Shared {
     pub(crate) asked: AtomicBool,
     /// Whether that was so once: from then on it serves.
     pub(crate) was_synced: AtomicBool,
+    /// Who serves the Services that a table names.
+    pub(crate) placed: ArcSwap<Placed>,
+}
+
+/// Who serves each Service, by what Kubernetes says.
+pub type Placed = BTreeMap<String, Vec<Address>>;
+
+/// One that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// HOST:PORT.
+    pub address: String,
+    /// It takes requests.
+    pub ready: bool,
+    /// It answers still, ready or not: one that is on its way out.
+    pub serving: bool,
 }
 
 /// A table and the endpoints of its revisions.
@@ -118,6 +135,7 @@ impl Router {
             model: watch::Sender::new(None),
             asked: AtomicBool::new(false),
             was_synced: AtomicBool::new(false),
+            placed: ArcSwap::default(),
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
         Self(shared)
@@ -151,7 +169,19 @@ impl Router {
         }
     }
 
+    /// Takes who serves the Services of the tables, as it was seen last.
+    pub fn place(&self, placed: Placed) {
+        if **self.0.placed.load() == placed {
+            return;
+        }
+        self.0.placed.store(Arc::new(placed));
+        if let Some(view) = self.0.view.load_full() {
+            self.apply(view.table.clone());
+        }
+    }
+
     fn apply(&self, table: Table) {
+        let placed = self.0.placed.load_full();
         let now = self.0.clock.now();
         let before = self.0.view.load_full();
         let known = |row: &traffic::table::Row, address: &str| {
@@ -163,16 +193,26 @@ impl Router {
                 .find(|known| known.pool.address() == address)
                 .cloned()
         };
+        let of = |row, address: &str| {
+            known(row, address).unwrap_or_else(|| Arc::new(Endpoint::new(address)))
+        };
         let groups = table.revisions().iter().map(|row| {
-            let addresses: &[String] = match &row.place {
-                Place::Addresses(addresses) => addresses,
-                // Whoever watches Kubernetes says who serves it.
-                Place::Service(_) => &[],
+            let endpoints = match &row.place {
+                Place::Addresses(addresses) => {
+                    addresses.iter().map(|address| of(row, address)).collect()
+                }
+                Place::Service(service) => {
+                    let served = placed.get(service).into_iter().flatten();
+                    let placed = |one: &Address| {
+                        let endpoint = of(row, &one.address);
+                        endpoint.ready.store(one.ready, Ordering::Relaxed);
+                        endpoint.serving.store(one.serving, Ordering::Relaxed);
+                        endpoint
+                    };
+                    served.map(placed).collect()
+                }
             };
-            let of = |address: &String| {
-                known(row, address).unwrap_or_else(|| Arc::new(Endpoint::new(address)))
-            };
-            Group::new(row.clone(), addresses.iter().map(of).collect(), now)
+            Group::new(row.clone(), endpoints, now)
         });
         let view = View {
             assigner: Assigner::new(&table.salt),

@@ -18,7 +18,7 @@ use inference_api::{InputOptions, Problem};
 use inference_scoring::{Activation, Backbone, Description, Inputs, ScoreError, wire};
 use router::{Identity, Router};
 
-use crate::args::Route;
+use crate::args::{Route, TableSource};
 use crate::http::{self, App, CacheControl, ModelInfo, Served, Tokens};
 use crate::metrics::Metrics;
 use crate::shell::{self, Shell};
@@ -33,10 +33,7 @@ pub(crate) fn run(args: Route) -> anyhow::Result<()> {
 }
 
 async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
-    // What is wrong with the file shows at once; later, what is held stays.
-    let bytes = tokio::fs::read(&args.table).await;
-    let bytes = bytes.with_context(|| format!("--table {}", args.table.display()))?;
-    let router = start(&args, &shell, &bytes).await?;
+    let router = start(&args, &shell).await?;
     let app = Arc::new(app(&args, &shell, router.clone()));
     shell.requests.spawn(follow(app.clone(), router.clone()));
     tracing::info!(target: "api", address = %shell.address()?, "routing");
@@ -45,8 +42,8 @@ async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A router of this table, which works on the threads of the requests.
-async fn start(args: &Route, shell: &Shell, table: &[u8]) -> anyhow::Result<Router> {
+/// A router that follows its table, and works on the threads of the requests.
+async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
     let identity = Identity {
         pod: args.pod.clone(),
         instance: format!(
@@ -59,9 +56,25 @@ async fn start(args: &Route, shell: &Shell, table: &[u8]) -> anyhow::Result<Rout
         .requests
         .spawn(async { Router::new(identity) })
         .await?;
-    router.offer(table).context("--table")?;
-    let file = router::file::watch(router.clone(), args.table.clone());
-    shell.requests.spawn(file);
+    match args.source()? {
+        TableSource::File(file) => {
+            // What is wrong with the file shows at once; later, what is held stays.
+            let bytes = tokio::fs::read(&file).await;
+            let bytes = bytes.with_context(|| format!("--table {}", file.display()))?;
+            router.offer(&bytes).context("--table")?;
+            shell
+                .requests
+                .spawn(router::file::watch(router.clone(), file));
+        }
+        TableSource::Cluster { namespace, name } => {
+            let router = router.clone();
+            shell.requests.spawn(async move {
+                if let Err(error) = router::watch::watch(router, &namespace, &name).await {
+                    tracing::error!(target: "router", %error, "there is no cluster to follow");
+                }
+            });
+        }
+    }
     shell.requests.spawn(router.clone().probe());
     Ok(router)
 }

@@ -42,6 +42,8 @@ pub struct Observed {
     pub refusal: Option<Failure>,
     /// What the routers said last, one for each pod that answered.
     pub reports: Vec<Report>,
+    /// What each of them said first of the table that it acts upon.
+    pub first_reports: Vec<Report>,
     /// Settings of this operator.
     pub settings: Settings,
 }

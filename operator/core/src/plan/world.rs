@@ -100,6 +100,7 @@ impl World {
                 conflicts: Vec::new(),
                 refusal: None,
                 reports: Vec::new(),
+                first_reports: Vec::new(),
                 settings: Settings {
                     server_image: "server:1".to_owned(),
                     server_image_cuda: None,

@@ -8,6 +8,8 @@ mod problem;
 mod rolling;
 mod summary;
 
+use std::collections::BTreeMap;
+
 use crds::RewardModelStatus;
 use crds::conditions::{ConditionType, StalledReason};
 use crds::v1alpha1::reward_model::status::{
@@ -16,6 +18,7 @@ use crds::v1alpha1::reward_model::status::{
 use crds::value::Decimal;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use traffic::status::Report;
 
 use crate::Failure;
 use crate::capacity::Percent;
@@ -27,6 +30,8 @@ use crate::rollout::{Decision, Ending};
 use crate::state::{State, stored};
 
 const HISTORY: usize = 10;
+/// Answers that a share is measured on.
+const MEASURED: u64 = 200;
 
 /// The condition of that type.
 pub fn condition(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
@@ -183,7 +188,42 @@ fn previous(reading: &Reading<'_>, state: &State) -> Option<RevisionStatus> {
 
 fn traffic(reading: &Reading<'_>, state: &State) -> Option<Vec<TrafficShare>> {
     let all = reading.reports.acknowledged.as_ref();
-    shares(state, all.map(|all| format!("{}/{}", all.routers, all.of)))
+    let mut shares = shares(state, all.map(|all| format!("{}/{}", all.routers, all.of)))?;
+    let measured = measured(reading);
+    for share in &mut shares {
+        let mut before = reading.before.traffic.iter().flatten();
+        // Measured once for each weight: a status is no gauge.
+        let told = before
+            .find(|old| (&old.revision, old.spec_weight) == (&share.revision, share.spec_weight))
+            .and_then(|old| old.observed_percent.clone());
+        share.observed_percent = told.or_else(|| {
+            let name = traffic::Revision::parse(&share.revision)?;
+            let hundredths = measured.as_ref()?.get(&name).copied().unwrap_or(0);
+            let percent = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            Some(Decimal::from(percent.as_str()))
+        });
+    }
+    Some(shares)
+}
+
+/// What each revision answered of what was asked since the table is in force, where that is enough to say.
+fn measured(reading: &Reading<'_>) -> Option<BTreeMap<traffic::Revision, u16>> {
+    let observed = reading.observed;
+    let answered = |reports: &[Report]| -> u64 {
+        let revisions = reports.iter().flat_map(|report| &report.revisions);
+        revisions.map(|revision| revision.answered).sum()
+    };
+    let in_force = reading
+        .reports
+        .acknowledged
+        .as_ref()
+        .is_some_and(traffic::status::Acknowledged::by_all);
+    let enough =
+        answered(&observed.reports).saturating_sub(answered(&observed.first_reports)) >= MEASURED;
+    if !in_force || !enough {
+        return None;
+    }
+    traffic::status::observed(&observed.first_reports, &observed.reports)
 }
 
 /// The stable revision first, then the one beside it: the wish, and what every router was seen to do.

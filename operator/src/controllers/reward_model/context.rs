@@ -151,6 +151,7 @@ impl Context {
             conflicts: taken,
             refusal: trouble.refusal,
             reports: self.routers.reports(&owner.uid),
+            first_reports: self.routers.first_reports(&owner.uid),
             settings: self.settings.clone(),
             model,
         })

@@ -55,6 +55,8 @@ pub(super) struct Routers {
 struct Heard {
     address: String,
     report: Option<Report>,
+    /// The first one that acted upon the same table.
+    first: Option<Report>,
     task: Option<AbortHandle>,
 }
 
@@ -91,6 +93,13 @@ impl Routers {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let all = heard.get(uid).into_iter().flat_map(HashMap::values);
         all.filter_map(|one| one.report.clone()).collect()
+    }
+
+    /// What they said first of the table that they act upon: what was counted since is of its weights.
+    pub(super) fn first_reports(&self, uid: &str) -> Vec<Report> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = heard.get(uid).into_iter().flat_map(HashMap::values);
+        all.filter_map(|one| one.first.clone()).collect()
     }
 
     /// Listens to the routers among `pods`, or no longer does.
@@ -149,6 +158,11 @@ impl Routers {
                 let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
                 let own = heard.get_mut(&owner.uid).and_then(|own| own.get_mut(&pod));
                 let Some(one) = own else { return };
+                let same_table =
+                    |old: &Report| (&old.table, &old.instance) == (&report.table, &report.instance);
+                if !one.first.as_ref().is_some_and(same_table) {
+                    one.first = Some(report.clone());
+                }
                 if one.report.as_ref() != Some(&report) {
                     one.report = Some(report);
                     // An error means that the controller is ending.

@@ -185,7 +185,7 @@ fn container(model: &RewardModel, settings: &Settings) -> Container {
             port(ADMIN_PORT_NAME, ADMIN_PORT),
         ]),
         env: Some(vec![EnvVar {
-            name: "POD_NAME".to_owned(),
+            name: "REWARD_POD".to_owned(),
             value_from: Some(EnvVarSource {
                 field_ref: Some(ObjectFieldSelector {
                     field_path: "metadata.name".to_owned(),
