@@ -176,6 +176,9 @@ pub struct RolloutStatus {
     /// Requests that the stable revision answered for the canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallbacks: Option<i64>,
+    /// Its steps, as the spec had them when it began: `SetWeight 10`, `Pause 5s`, `Pause`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<String>>,
     /// Whether a human has asked it to skip what is left of its steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fast: Option<bool>,

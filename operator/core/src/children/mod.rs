@@ -6,7 +6,6 @@
 mod traffic;
 
 use crds::conditions::StalledReason;
-use crds::v1alpha1::reward_model::rollout::Step;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -224,17 +223,8 @@ fn new_record(
         spec: identity::revision_spec(&observed.model.spec),
         model: facts,
         template,
-        steps: steps(reading),
     };
     Ok((record, content))
-}
-
-/// The steps of the rollout that begins.
-fn steps(reading: &Reading<'_>) -> Vec<Step> {
-    let rollout = reading.observed.model.spec.rollout.as_ref();
-    rollout
-        .and_then(|rollout| rollout.steps.clone())
-        .unwrap_or_default()
 }
 
 fn revisions(

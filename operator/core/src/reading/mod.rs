@@ -27,7 +27,7 @@ use crate::objects::verify_job;
 use crate::observed::{Claim, Observed};
 use crate::records::{self, Content, ModelFacts, Record};
 use crate::rollout::{Routers, Side};
-use crate::spec::{self, Mount, Scale, Step};
+use crate::spec::{self, Mount, Scale};
 use crate::state::{State, Target, stored};
 
 /// What the objects mean, taken together.
@@ -63,7 +63,12 @@ impl<'a> Reading<'a> {
             .collect();
         records.sort_by_key(|record| record.number);
         let reports = Reports::of(observed);
-        let state = stored::load(model.status.as_ref(), &records, reports.table.as_ref());
+        let state = stored::load(
+            model.status.as_ref(),
+            &records,
+            reports.table.as_ref(),
+            &spec::steps(&model.spec),
+        );
         let wanted = verification(observed, state.as_ref().ok());
         let source = spec::check(&model.spec, observed.claim);
         let scale = Scale::of(&model.spec, last_replicas(observed, &before));
@@ -187,16 +192,6 @@ impl<'a> Reading<'a> {
             holds_room: self.has_pods(hash),
             health,
         }
-    }
-
-    /// The steps of the rollout in flight; `None` while the record that has them was not read.
-    pub(crate) fn steps(&self, state: &State) -> Option<Vec<Step>> {
-        let content = self.content(state.canary()?)?.ok()?;
-        content
-            .steps
-            .iter()
-            .map(|step| Step::read(step).ok())
-            .collect()
     }
 
     pub(crate) fn requires_approval(&self) -> bool {

@@ -2,7 +2,6 @@
 //! written once; its part in the rollout stands in annotations.
 
 use crds::labels;
-use crds::v1alpha1::reward_model::rollout::Step;
 use crds::value::Digest;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::{Deserialize, Serialize};
@@ -63,9 +62,6 @@ pub struct Content {
     pub model: ModelFacts,
     /// The rendered pod template, with the resolved image.
     pub template: PodTemplateSpec,
-    /// The steps that its rollout takes: those of the spec when it began.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<Step>,
 }
 
 /// A record, without its content.

@@ -15,7 +15,8 @@ use crate::Failure;
 use crate::capacity::Percent;
 use crate::identity::RevisionHash;
 use crate::reading::health::Health;
-use crate::state::{Previous, Rollout, Stage, State, Step, Target};
+use crate::spec::Step;
+use crate::state::{Previous, Rollout, Stage, State, Target};
 
 /// The next state, and what happened on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ fn begin(state: &State, signals: &Signals, now: Timestamp) -> Option<State> {
     } else {
         Stage::Load
     };
-    Some(started(state, hash, stage, now))
+    Some(started(state, hash, stage, signals, now))
 }
 
 /// A rollout of `revision` begins; what was kept warm makes room for it.
@@ -133,11 +134,13 @@ pub(super) fn started(
     state: &State,
     revision: &RevisionHash,
     stage: Stage,
+    signals: &Signals,
     now: Timestamp,
 ) -> State {
     let mut next = state.clone();
     next.fleet.previous = None;
-    next.rollout = Some(Rollout::new(revision.clone(), stage, now));
+    let steps = signals.steps.clone();
+    next.rollout = Some(Rollout::new(revision.clone(), stage, steps, now));
     next
 }
 
@@ -198,22 +201,15 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
     };
     let rescue = beside && is_rescue(signals) && signals.limits.replicas > 0;
     if loaded && wanted && (rescue || !is_held(rollout, signals)) {
-        let steps = signals.steps.as_deref();
-        return match steps {
-            _ if rescue || !beside || rollout.fast => {
-                Transition::to(entered(state, Stage::Promote, now))
+        let stage = if rescue || !beside || rollout.fast {
+            Stage::Promote
+        } else {
+            Stage::Step {
+                index: 0,
+                since: now,
             }
-            // The record of its steps was not read yet.
-            None => Transition::to(state.clone()),
-            Some(_) => Transition::to(entered(
-                state,
-                Stage::Step {
-                    index: 0,
-                    since: now,
-                },
-                now,
-            )),
         };
+        return Transition::to(entered(state, stage, now));
     }
     waiting(state, rollout, signals, now)
 }
@@ -229,9 +225,6 @@ fn step(
     if is_rescue(signals) {
         return Transition::to(entered(state, Stage::Promote, now));
     }
-    let Some(steps) = signals.steps.as_deref() else {
-        return Transition::to(state.clone());
-    };
     if is_held(rollout, signals) || is_short(rollout, signals) {
         return Transition::to(stopped(state));
     }
@@ -239,7 +232,7 @@ fn step(
         index: index + 1,
         since: now,
     };
-    match steps.get(index) {
+    match rollout.step() {
         None if signals.requires_approval => Transition::to(entered(state, Stage::Approval, now)),
         None => Transition::to(entered(state, Stage::Promote, now)),
         Some(Step::Pause(None)) => Transition::to(stopped(state)),
@@ -253,7 +246,7 @@ fn step(
         Some(Step::SetWeight(_)) => {
             let shifted = shifted(state, rollout, signals);
             let arrived = shifted.rollout.as_ref().is_some_and(|shifted| {
-                shifted.weight >= goal(rollout, signals) && shifted.applied == shifted.weight
+                shifted.weight >= goal(rollout) && shifted.applied == shifted.weight
             });
             if arrived {
                 return Transition::to(entered(&shifted, next, now));

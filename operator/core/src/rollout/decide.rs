@@ -16,6 +16,7 @@ use crate::identity::{RevisionHash, Verification};
 use crate::observed::annotation;
 use crate::reading::Reading;
 use crate::reading::resolution::Resolution;
+use crate::spec;
 use crate::state::{State, stored};
 
 /// What was decided.
@@ -115,7 +116,7 @@ pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
         target: reading.target.clone(),
         held: reading.held(),
         recreates,
-        steps: reading.steps(state),
+        steps: spec::steps(&reading.observed.model.spec),
         requires_approval: reading.requires_approval(),
         limits: reading.scale.limits,
         stable: reading.side(state.stable(), false),

@@ -20,6 +20,7 @@ pub(crate) use advance::is_short;
 pub use advance::{Transition, advance};
 pub(crate) use decide::{Decision, decide, signals};
 pub use signals::{Routers, Side, Signals};
+pub(crate) use sizes::goal;
 pub use sizes::{Sizes, sizes};
 
 /// A rollout that has ended, or whose revision has become the stable one.

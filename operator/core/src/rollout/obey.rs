@@ -12,7 +12,8 @@ use super::leave::{self, Manner};
 use super::{Ending, Signals};
 use crate::Failure;
 use crate::identity::RevisionHash;
-use crate::state::{Rollout, Stage, State, Step};
+use crate::spec::Step;
+use crate::state::{Rollout, Stage, State};
 
 /// A command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) fn obey(
     now: Timestamp,
 ) -> Result<Obeyed, String> {
     if verb == Verb::Rollback {
-        return roll_back(given, state, now);
+        return roll_back(given, state, signals, now);
     }
     let Some(rollout) = &state.rollout else {
         return Err("no rollout is in flight".to_owned());
@@ -67,9 +68,9 @@ pub(super) fn obey(
             with(state, |rollout| rollout.paused = true),
             "the rollout stays where it is until resume",
         )),
-        Verb::Resume => resume(state, rollout, signals, now),
+        Verb::Resume => resume(state, rollout, now),
         Verb::Approve => approve(state, rollout, now),
-        Verb::SkipStep => skip(state, rollout, signals, now),
+        Verb::SkipStep => skip(state, rollout, now),
         Verb::Rollback | Verb::Retry => Err("it is about no rollout in flight".to_owned()),
     }
 }
@@ -103,17 +104,12 @@ fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, S
     ))
 }
 
-fn resume(
-    state: &State,
-    rollout: &Rollout,
-    signals: &Signals,
-    now: Timestamp,
-) -> Result<Obeyed, String> {
+fn resume(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, String> {
     if rollout.paused {
         let next = with(state, |rollout| rollout.paused = false);
         return Ok(Obeyed::to(next, "the rollout goes on"));
     }
-    match (rollout.stage, step(rollout, signals)) {
+    match (rollout.stage, rollout.step()) {
         (Stage::Step { index, .. }, Some(Step::Pause(_))) => {
             Ok(Obeyed::to(beyond(state, index, now), "the pause is over"))
         }
@@ -132,13 +128,8 @@ fn approve(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, S
     Ok(Obeyed::to(entered(state, Stage::Promote, now), "approved"))
 }
 
-fn skip(
-    state: &State,
-    rollout: &Rollout,
-    signals: &Signals,
-    now: Timestamp,
-) -> Result<Obeyed, String> {
-    match (rollout.stage, step(rollout, signals)) {
+fn skip(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, String> {
+    match (rollout.stage, rollout.step()) {
         (Stage::Step { index, .. }, Some(step)) => Ok(Obeyed::to(
             beyond(state, index, now),
             format!("step {} ({}) is skipped", index + 1, step.as_str()),
@@ -155,13 +146,6 @@ fn skip(
     }
 }
 
-fn step(rollout: &Rollout, signals: &Signals) -> Option<Step> {
-    let Stage::Step { index, .. } = rollout.stage else {
-        return None;
-    };
-    signals.steps.as_ref()?.get(index).copied()
-}
-
 fn beyond(state: &State, index: usize, now: Timestamp) -> State {
     let next = Stage::Step {
         index: index + 1,
@@ -171,7 +155,12 @@ fn beyond(state: &State, index: usize, now: Timestamp) -> State {
 }
 
 /// Back to the revision before; the one that serves is not tried again.
-fn roll_back(given: &Acknowledgement, state: &State, now: Timestamp) -> Result<Obeyed, String> {
+fn roll_back(
+    given: &Acknowledgement,
+    state: &State,
+    signals: &Signals,
+    now: Timestamp,
+) -> Result<Obeyed, String> {
     if state.rollout.is_some() {
         return Err("a rollout is in flight: say abort".to_owned());
     }
@@ -189,7 +178,7 @@ fn roll_back(given: &Acknowledgement, state: &State, now: Timestamp) -> Result<O
             "the revision that serves is {stable}, another one than the command names"
         ));
     }
-    let mut next = started(state, previous, Stage::Promote, now);
+    let mut next = started(state, previous, Stage::Promote, signals, now);
     next.fleet
         .failed
         .retain(|hash| hash != stable && hash != previous);

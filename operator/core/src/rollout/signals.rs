@@ -16,8 +16,8 @@ pub struct Signals {
     pub held: bool,
     /// The old pods go before the new ones come.
     pub recreates: bool,
-    /// The steps of the canary's rollout; `None` while its record was not read.
-    pub steps: Option<Vec<Step>>,
+    /// The steps that the spec has: those of the next rollout.
+    pub steps: Vec<Step>,
     /// Whether a human has to agree before the canary gets all.
     pub requires_approval: bool,
     /// How many pods there may be.

@@ -5,7 +5,8 @@
 
 use super::Signals;
 use crate::capacity::{self, Move, Percent, Shift};
-use crate::state::{Rollout, Stage, State, Step};
+use crate::spec::Step;
+use crate::state::{Rollout, Stage, State};
 
 /// Pods of each revision; `None` where it has no part in the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub(super) fn forth(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
     let moving = Move {
         incoming: signals.canary.pods,
         outgoing: signals.stable.pods,
-        goal: goal(rollout, signals).max(rollout.weight),
+        goal: goal(rollout).max(rollout.weight),
         commanded: rollout.weight,
         applied: rollout.applied,
     };
@@ -87,12 +88,11 @@ pub(super) fn back(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
 }
 
 /// The share that the canary is to have in this stage; while it loads, the one that its pods are for.
-pub(super) fn goal(rollout: &Rollout, signals: &Signals) -> Percent {
-    let steps = signals.steps.as_deref().unwrap_or_default();
+pub(crate) fn goal(rollout: &Rollout) -> Percent {
     match rollout.stage {
-        Stage::Load => first_weight(steps),
-        Stage::Step { index, .. } => match steps.get(index) {
-            Some(Step::SetWeight(weight)) => *weight,
+        Stage::Load => first_weight(&rollout.steps),
+        Stage::Step { .. } => match rollout.step() {
+            Some(Step::SetWeight(weight)) => weight,
             Some(Step::Pause(_)) | None => rollout.weight,
         },
         Stage::Approval => rollout.weight,

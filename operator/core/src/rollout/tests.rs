@@ -57,7 +57,7 @@ fn wanting(target: u8) -> Signals {
         },
         held: false,
         recreates: false,
-        steps: Some(steps()),
+        steps: steps(),
         requires_approval: false,
         limits: Limits {
             replicas: 4,
@@ -108,7 +108,7 @@ fn rolling(stage: Stage, weight: i32) -> State {
     rolling.rollout = Some(Rollout {
         weight,
         applied: weight,
-        ..Rollout::new(hash(2), stage, at(0))
+        ..Rollout::new(hash(2), stage, steps(), at(0))
     });
     rolling
 }
@@ -576,8 +576,8 @@ proptest! {
     fn a_state_survives_being_stored(path in path()) {
         walk(&path, |_, _, transition| {
             let state = &transition.next;
-            let status = crate::status::tests::stored(state, &steps());
-            assert_eq!(&stored::load(Some(&status), &[], None).unwrap(), state);
+            let status = crate::status::tests::stored(state);
+            assert_eq!(&stored::load(Some(&status), &[], None, &[]).unwrap(), state);
         });
     }
 }

@@ -110,6 +110,15 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
     Ok(mount)
 }
 
+/// The steps of a spec; those that cannot be read are refused by [`check`].
+pub fn steps(spec: &RewardModelSpec) -> Vec<Step> {
+    let written = spec.rollout.iter().flat_map(|rollout| &rollout.steps);
+    written
+        .flatten()
+        .filter_map(|step| Step::read(step).ok())
+        .collect()
+}
+
 fn mount(spec: &RewardModelSpec) -> Result<Mount, String> {
     let source = &spec.model.source;
     match (&source.pvc, &source.hugging_face, &source.object_store) {

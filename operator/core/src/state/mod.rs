@@ -59,6 +59,8 @@ pub struct Rollout {
     pub applied: Percent,
     /// Where it stands.
     pub stage: Stage,
+    /// Its steps, as the spec had them when it began.
+    pub steps: Vec<Step>,
     /// A human has asked it to stay where it is.
     pub paused: bool,
     /// A human has asked it to skip what is left.
@@ -104,9 +106,10 @@ impl Stage {
 
 impl Rollout {
     /// One that begins.
-    pub fn new(revision: RevisionHash, stage: Stage, now: Timestamp) -> Self {
+    pub fn new(revision: RevisionHash, stage: Stage, steps: Vec<Step>, now: Timestamp) -> Self {
         Self {
             revision,
+            steps,
             started_at: now,
             progressed_at: None,
             weight: Percent::NONE,
@@ -120,6 +123,16 @@ impl Rollout {
     /// What names it: a revision may be rolled out more than once.
     pub fn id(&self) -> String {
         format!("{}-{}", self.revision, self.started_at.as_second())
+    }
+
+    /// The step that it is at.
+    pub fn step(&self) -> Option<Step> {
+        match self.stage {
+            Stage::Step { index, .. } => self.steps.get(index).copied(),
+            Stage::Load | Stage::Approval | Stage::Promote | Stage::Retreat | Stage::RollBack => {
+                None
+            }
+        }
     }
 
     /// Whether no router sends it anything.

@@ -19,7 +19,7 @@ use crate::records::{Record, Role};
 pub const USER_REQUESTED: &str = "UserRequested";
 
 /// The state that a status tells of; where it has none, the one that the records and the traffic table
-/// tell of.
+/// tell of, with the `steps` that the spec has.
 ///
 /// # Errors
 /// The word that this version does not know.
@@ -27,9 +27,10 @@ pub fn load(
     status: Option<&RewardModelStatus>,
     records: &[Record],
     table: Option<&Table>,
+    steps: &[Step],
 ) -> Result<State, String> {
     let Some(status) = status.filter(|status| status.phase.is_some()) else {
-        return Ok(rebuild(records, table));
+        return Ok(rebuild(records, table, steps));
     };
     if let Some(word) = status.phase.as_ref().and_then(|phase| phase.unknown()) {
         return Err(format!("status.phase is {word:?}"));
@@ -117,11 +118,18 @@ fn in_flight(
         stage,
         paused: reasons.into_iter().any(|reason| reason == USER_REQUESTED),
         fast: rollout.fast == Some(true),
+        steps: rollout
+            .steps
+            .iter()
+            .flatten()
+            .map(|words| Step::from_words(words))
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("status.rollout.steps: {error}"))?,
         revision,
     }))
 }
 
-fn rebuild(records: &[Record], table: Option<&Table>) -> State {
+fn rebuild(records: &[Record], table: Option<&Table>, steps: &[Step]) -> State {
     let with = |role| {
         let found = records.iter().filter(move |record| record.role == role);
         found.max_by_key(|record| record.number)
@@ -129,7 +137,7 @@ fn rebuild(records: &[Record], table: Option<&Table>) -> State {
     let hash = |role| with(role).map(|record| record.hash.clone());
     let failed = records.iter().filter(|record| record.role == Role::Failed);
     let (stable, previous) = (hash(Role::Stable), hash(Role::Previous));
-    let rollout = hash(Role::Canary).map(|canary| begun(canary, table));
+    let rollout = hash(Role::Canary).map(|canary| begun(canary, table, steps));
     State {
         fleet: Fleet {
             stable,
@@ -150,7 +158,7 @@ fn rebuild(records: &[Record], table: Option<&Table>) -> State {
 
 /// A rollout whose status is lost: the table says what share it had and when it began, and its steps
 /// are gone through again from there, without a share being taken back.
-fn begun(canary: RevisionHash, table: Option<&Table>) -> Rollout {
+fn begun(canary: RevisionHash, table: Option<&Table>, steps: &[Step]) -> Rollout {
     let id = table
         .and_then(|table| table.rollout.clone())
         .unwrap_or_default();
@@ -164,7 +172,7 @@ fn begun(canary: RevisionHash, table: Option<&Table>) -> Rollout {
         row.role == traffic::table::Role::Canary && row.revision.as_str() == canary.as_str()
     });
     let Some(row) = row else {
-        return Rollout::new(canary, Stage::Load, started_at);
+        return Rollout::new(canary, Stage::Load, steps.to_vec(), started_at);
     };
     let weight = Percent::clamped(i32::from(row.weight.get()) / 100);
     let stage = Stage::Step {
@@ -174,7 +182,7 @@ fn begun(canary: RevisionHash, table: Option<&Table>) -> Rollout {
     Rollout {
         weight,
         applied: weight,
-        ..Rollout::new(canary, stage, started_at)
+        ..Rollout::new(canary, stage, steps.to_vec(), started_at)
     }
 }
 
@@ -187,12 +195,11 @@ pub fn store_retried(state: &State) -> Option<VerificationStatus> {
     })
 }
 
-/// The rollout as the status shows it: `before` is what it showed last, `steps` are those that it
-/// takes, `patience` is how long it may make no progress, and `now` is taken for what begins.
+/// The rollout as the status shows it: `before` is what it showed last, `patience` is how long it may
+/// make no progress, and `now` is taken for what begins.
 pub fn store(
     state: &State,
     before: Option<&RolloutStatus>,
-    steps: &[Step],
     patience: std::time::Duration,
     now: Timestamp,
 ) -> Option<RolloutStatus> {
@@ -204,12 +211,13 @@ pub fn store(
             deadline: None,
             pause_reasons: None,
             fast: None,
+            steps: None,
             ..last.clone()
         });
     };
     let id = rollout.id();
     let ours = before.filter(|last| last.id == id);
-    let wanted = step(rollout.stage, steps, now);
+    let wanted = step(rollout, now);
     let same_step = ours
         .and_then(|last| last.step.clone())
         .filter(|step| step.kind == wanted.kind && step.index == wanted.index);
@@ -225,17 +233,19 @@ pub fn store(
             .map(Time),
         pause_reasons: rollout.paused.then(|| vec![USER_REQUESTED.to_owned()]),
         fast: rollout.fast.then_some(true),
+        steps: (!rollout.steps.is_empty())
+            .then(|| rollout.steps.iter().map(|step| step.to_words()).collect()),
         ..ours.cloned().unwrap_or_default()
     })
 }
 
-fn step(stage: Stage, steps: &[Step], now: Timestamp) -> StepStatus {
-    let total = steps.len();
-    let (index, kind, since) = match stage {
+fn step(rollout: &Rollout, now: Timestamp) -> StepStatus {
+    let total = rollout.steps.len();
+    let (index, kind, since) = match rollout.stage {
         Stage::Load => (0, "Load", now),
         Stage::Step { index, since } => {
             // Behind the last one stands what follows.
-            let kind = steps.get(index).map_or("Next", |step| step.as_str());
+            let kind = rollout.step().map_or("Next", Step::as_str);
             (index + 1, kind, since)
         }
         Stage::Approval => (total, "Approval", now),

@@ -52,11 +52,9 @@ pub(crate) fn render(
     let state = &decision.state;
     let problem = problem::of(reading, decision, building);
     let summary = summary::of(reading, decision, problem.as_ref());
-    let steps = reading.steps(state).unwrap_or_default();
     let mut rollout = stored::store(
         state,
         before.rollout.as_ref(),
-        &steps,
         reading.scale.progress_deadline,
         now,
     );
@@ -361,10 +359,9 @@ fn history(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::spec::Step;
 
     /// The part of a status that keeps a state.
-    pub(crate) fn stored(state: &State, steps: &[Step]) -> RewardModelStatus {
+    pub(crate) fn stored(state: &State) -> RewardModelStatus {
         let named = |hash: Option<&RevisionHash>| {
             hash.map(|hash| RevisionStatus {
                 revision: hash.to_string(),
@@ -386,7 +383,7 @@ pub(crate) mod tests {
             canary: named(state.canary()),
             previous,
             traffic: shares(state, None),
-            rollout: stored::store(state, None, steps, std::time::Duration::ZERO, now),
+            rollout: stored::store(state, None, std::time::Duration::ZERO, now),
             failed_revisions: failed(state),
             verification: stored::store_retried(state),
             ..RewardModelStatus::default()

@@ -7,7 +7,6 @@ use crds::v1alpha1::reward_model::status::Phase;
 
 use super::conditions::{Claim, Truth};
 use super::summary::Summary;
-use crate::capacity::Percent;
 use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::rollout::{self, Signals};
@@ -30,7 +29,7 @@ pub(super) fn of(reading: &Reading<'_>, state: &State, rollout: &Rollout) -> Sum
     match rollout.stage {
         Stage::Load => preparing(&signals, rollout),
         Stage::Step { .. } => waiting(&signals, rollout).unwrap_or_else(|| {
-            let goal = goal(&signals, rollout);
+            let goal = rollout::goal(rollout);
             let message = format!(
                 "revision {revision} has {} of the traffic, on its way to {goal}",
                 rollout.weight
@@ -66,20 +65,6 @@ pub(super) fn of(reading: &Reading<'_>, state: &State, rollout: &Rollout) -> Sum
     }
 }
 
-fn goal(signals: &Signals, rollout: &Rollout) -> Percent {
-    match (step(signals, rollout), rollout.stage) {
-        (Some(Step::SetWeight(weight)), _) => weight,
-        (Some(Step::Pause(_)) | None, _) => rollout.weight,
-    }
-}
-
-fn step(signals: &Signals, rollout: &Rollout) -> Option<Step> {
-    let Stage::Step { index, .. } = rollout.stage else {
-        return None;
-    };
-    signals.steps.as_ref()?.get(index).copied()
-}
-
 /// Why it stays where it is on purpose.
 fn stopped(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Option<Summary> {
     let (revision, weight) = (&rollout.revision, rollout.weight);
@@ -104,7 +89,7 @@ fn stopped(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Optio
         );
         return pause(PausedReason::CanaryUnavailable, message);
     }
-    match step(signals, rollout) {
+    match rollout.step() {
         Some(Step::Pause(Some(duration))) => pause(
             PausedReason::PauseStep,
             format!(
