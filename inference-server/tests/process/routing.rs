@@ -44,7 +44,7 @@ impl Examples<'_> {
         let kinds: Vec<&str> = match &schema["type"] {
             Value::String(kind) => vec![kind],
             Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-            _ => vec!["object"],
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => vec!["object"],
         };
         kinds
             .into_iter()
