@@ -21,6 +21,10 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) pool: Pool,
+    /// What lives at the address, where somebody has said so: another one is another endpoint.
+    pub(crate) uid: String,
+    /// Whether it is known if it serves.
+    pub(crate) is_known: AtomicBool,
     pub(crate) ready: AtomicBool,
     /// It answers still, ready or not.
     pub(crate) serving: AtomicBool,
@@ -36,9 +40,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: &str) -> Self {
+    pub(crate) fn new(address: &str, uid: &str) -> Self {
         Self {
             pool: Pool::new(address.to_owned()),
+            uid: uid.to_owned(),
+            is_known: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             is_another: AtomicBool::new(false),
@@ -47,6 +53,13 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             by: Mutex::new(None),
         }
+    }
+
+    /// Somebody has said whether it serves.
+    pub(crate) fn is(&self, ready: bool, serving: bool) -> bool {
+        self.serving.store(serving, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
+        self.ready.swap(ready, Ordering::Relaxed) != ready
     }
 
     pub(crate) fn answered(&self) {

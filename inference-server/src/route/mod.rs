@@ -26,17 +26,15 @@ use crate::shell::{self, Shell};
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the table cannot be read or is refused, or an address not listened on.
+/// When the table's file cannot be read or is refused, there is no cluster, or an address cannot be
+/// listened on.
 pub(crate) fn run(args: Route) -> anyhow::Result<()> {
     let api = args.api.clone();
     shell::run(&api, |shell| route(args, shell))
 }
 
 async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
-    // What is wrong with the file shows at once; later, what is held stays.
-    let bytes = tokio::fs::read(&args.table).await;
-    let bytes = bytes.with_context(|| format!("--table {}", args.table.display()))?;
-    let router = start(&args, &shell, &bytes).await?;
+    let router = start(&args, &shell).await?;
     let app = Arc::new(app(&args, &shell, router.clone()));
     shell.requests.spawn(follow(app.clone(), router.clone()));
     tracing::info!(target: "api", address = %shell.address()?, "routing");
@@ -45,8 +43,8 @@ async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A router of this table, which works on the threads of the requests.
-async fn start(args: &Route, shell: &Shell, table: &[u8]) -> anyhow::Result<Router> {
+/// A router that learns of its table, and works on the threads of the requests.
+async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
     let identity = Identity {
         pod: args.pod.clone(),
         instance: format!(
@@ -55,14 +53,28 @@ async fn start(args: &Route, shell: &Shell, table: &[u8]) -> anyhow::Result<Rout
             std::process::id()
         ),
     };
-    let router = shell
-        .requests
-        .spawn(async { Router::new(identity) })
-        .await?;
-    router.offer(table).context("--table")?;
-    let file = router::file::watch(router.clone(), args.table.clone());
-    shell.requests.spawn(file);
-    shell.requests.spawn(router.clone().probe());
+    let requests = &shell.requests;
+    let router = requests.spawn(async { Router::new(identity) }).await?;
+    match (&args.table, &args.name) {
+        (Some(file), _) => {
+            // What is wrong with the file shows at once; later, what is held stays.
+            let bytes = tokio::fs::read(file).await;
+            let bytes = bytes.with_context(|| format!("--table {}", file.display()))?;
+            router.offer(&bytes).context("--table")?;
+            requests.spawn(router::file::watch(router.clone(), file.clone()));
+        }
+        (None, Some(name)) => {
+            let namespace = args.namespace.clone().context("--name needs --namespace")?;
+            let client = requests.spawn(router::watch::client()).await?;
+            let client = client.context("--name: there is no cluster to ask")?;
+            let (watched, name) = (router.clone(), name.clone());
+            requests.spawn(async move {
+                router::watch::run(watched, client, &namespace, &name).await;
+            });
+        }
+        (None, None) => anyhow::bail!("name a table: --table FILE, or --namespace NS --name NAME"),
+    }
+    requests.spawn(router.clone().probe());
     Ok(router)
 }
 

@@ -165,9 +165,18 @@ async fn a_canary_that_hangs_is_answered_for_and_its_requests_end_at_the_server(
     assert_eq!(revision(&scores), "s");
     assert!(began.elapsed() < 1_500 * MS, "{:?}", began.elapsed());
     until(|| canary.seen.under_way.load(Ordering::SeqCst) == 0).await;
-    // Nothing is known of stable's latency yet: that it overtakes is enough.
-    for key in 0..8 {
-        ask(&router, &format!("key {key}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_canary_that_hangs_is_cut_off_though_nothing_is_known_of_stable_yet() {
+    let (_stable, canary, router) = pair(5_000).await;
+    canary.now(Does::Hangs);
+    let asked = (0..40).map(|key| {
+        let router = router.clone();
+        tokio::spawn(async move { ask(&router, &format!("key {key}")).await })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        assert_eq!(revision(&asked.await.unwrap().unwrap()), "s");
     }
     assert_eq!(router.report().cut_off.unwrap().cause, "Slow");
 }
