@@ -42,6 +42,10 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 	@hack/clients
 	@hack/schemathesis
 
+.PHONY: bench-false-cutoffs
+bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
+	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture
+
 # Where cluster work happens: a Kubernetes on this machine (local, and auto until kind follows), or the
 # one of the current kubeconfig context, whose nodes pull the images from REGISTRY.
 CLUSTER ?= auto

@@ -21,13 +21,15 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) pool: Pool,
+    /// What lives at the address, where somebody has said so: another one is another endpoint.
+    pub(crate) uid: String,
+    /// Whether it is known if it serves.
+    pub(crate) is_known: AtomicBool,
     pub(crate) ready: AtomicBool,
     /// It answers still, ready or not.
     pub(crate) serving: AtomicBool,
     /// It has answered as another revision, and is asked no more until it says otherwise.
     pub(crate) is_another: AtomicBool,
-    /// It has said who it is.
-    pub(crate) greeted: AtomicBool,
     /// Answers that were computed, so that one that is cold is known.
     answers: AtomicU64,
     /// Bytes of the inputs that wait at it.
@@ -38,18 +40,26 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: &str) -> Self {
+    pub(crate) fn new(address: &str, uid: &str) -> Self {
         Self {
             pool: Pool::new(address.to_owned()),
+            uid: uid.to_owned(),
+            is_known: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             is_another: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
             answers: AtomicU64::new(0),
             load: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             by: Mutex::new(None),
         }
+    }
+
+    /// Somebody has said whether it serves.
+    pub(crate) fn is(&self, ready: bool, serving: bool) -> bool {
+        self.serving.store(serving, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
+        self.ready.swap(ready, Ordering::Relaxed) != ready
     }
 
     pub(crate) fn answered(&self) {

@@ -3,7 +3,8 @@
 //! Owns the way of a request to an endpoint and back: the revision by the traffic table, the endpoint by
 //! its load, another one where the first is lost, stable where the canary does not answer; and what is
 //! counted on the way. The rules are those of `traffic`; here are the sockets and the clock. It must not
-//! know of HTTP's edge, of dialects, nor where the table comes from but for [`file`] and [`watch`], which alone knows Kubernetes. Invariants: one
+//! know of HTTP's edge, of dialects, nor where the table comes from but for
+//! [`file`] and [`watch`], the only place of the server that names Kubernetes. Invariants: one
 //! request is answered by one revision; no request waits for a lock that is held across an await; a
 //! request that is dropped ends at the server too.
 
@@ -20,4 +21,4 @@ mod score;
 mod tracked;
 pub mod watch;
 
-pub use router::{Address, Identity, Placed, Router};
+pub use router::{Identity, Router, Seen, Services};

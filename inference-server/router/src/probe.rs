@@ -1,8 +1,7 @@
-//! Whether endpoints serve, where nobody else says so, and who they are.
+//! Whether endpoints serve, where nobody else says so.
 //!
-//! Owns the questions: once a second each address of a file is asked what it serves. In Kubernetes the
-//! kubelet asks whether a pod is ready; there each is asked once who it is, and again while it is another
-//! one. Invariant: an endpoint that says that it is another revision gets nothing.
+//! Owns the questions to the addresses of a file: once a second, each is asked what it serves. In
+//! Kubernetes the kubelet asks, and here only what stable is. Invariant: an endpoint that says that it is another revision gets nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,11 +29,8 @@ impl Router {
                 continue;
             };
             self.round(&view).await;
-            if self.is_current(&view) {
-                self.0.asked.store(true, Ordering::Relaxed);
-                self.0.was_synced.store(true, Ordering::Relaxed);
-                self.0.tell();
-            }
+            self.is_synced();
+            self.0.tell();
             let mut waited = Duration::ZERO;
             while waited < EVERY && self.is_current(&view) {
                 tokio::time::sleep(LOOK).await;
@@ -53,13 +49,19 @@ impl Router {
     async fn round(&self, view: &Arc<View>) {
         let mut asked = tokio::task::JoinSet::new();
         for (place, group) in view.groups.iter().enumerate() {
-            let elsewhere = matches!(group.row.place, Place::Service(_));
-            let to_ask = |endpoint: &&Arc<Endpoint>| {
-                let known = endpoint.greeted.load(Ordering::Relaxed)
-                    && !endpoint.is_another.load(Ordering::Relaxed);
-                !elsewhere || endpoint.ready.load(Ordering::Relaxed) && !known
+            let who = match group.row.place {
+                Place::Addresses(_) => group.endpoints.as_slice(),
+                // Others say who serves; one of stable's is asked what it is.
+                Place::Service(_) if group.row.role == Role::Stable => {
+                    let ready = |e: &Arc<Endpoint>| e.ready.load(Ordering::Relaxed);
+                    let place = group.endpoints.iter().position(ready);
+                    place.map_or(&[][..], |place| {
+                        group.endpoints.get(place..=place).unwrap_or_default()
+                    })
+                }
+                Place::Service(_) => &[],
             };
-            for endpoint in group.endpoints.iter().filter(to_ask) {
+            for endpoint in who {
                 let (view, endpoint) = (view.clone(), endpoint.clone());
                 let router = self.clone();
                 asked.spawn(async move {
@@ -84,14 +86,10 @@ impl Router {
             endpoint.is_another.store(!is_meant, Ordering::Relaxed);
             is_meant
         });
-        endpoint.greeted.store(said.is_ok(), Ordering::Relaxed);
-        if matches!(group.row.place, Place::Addresses(_)) {
-            let before = endpoint.ready.swap(serves, Ordering::Relaxed);
-            endpoint.serving.store(serves, Ordering::Relaxed);
-            if before != serves {
-                let (revision, address) = (&group.row.revision, endpoint.pool.address());
-                tracing::info!(target: "router", %revision, endpoint = address, serves, "looked at");
-            }
+        let is_asked_whether = matches!(group.row.place, Place::Addresses(_));
+        if is_asked_whether && endpoint.is(serves, serves) {
+            let (revision, address) = (&group.row.revision, endpoint.pool.address());
+            tracing::info!(target: "router", %revision, endpoint = address, serves, "looked at");
         }
         if let Ok(model) = said
             && serves

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use inference_api::internal::Model;
 use tokio::sync::watch;
 use traffic::assignment::Assigner;
@@ -25,6 +25,22 @@ use crate::endpoints::{Endpoint, Group};
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks after which counts alone are news.
 const QUIET_TICKS: u32 = 20;
+
+/// Who serves each Service, by its name.
+pub type Services = BTreeMap<String, Vec<Seen>>;
+
+/// An endpoint of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// HOST:PORT.
+    pub address: String,
+    /// What lives there: an address may be another pod's tomorrow.
+    pub uid: String,
+    /// It takes new requests.
+    pub ready: bool,
+    /// It answers still, ready or on its way out.
+    pub serving: bool,
+}
 
 /// Who the router is.
 #[derive(Clone, Debug)]
@@ -50,26 +66,12 @@ pub(crate) struct Shared {
     pub(crate) news: watch::Sender<u64>,
     /// What stable says that it is.
     pub(crate) model: watch::Sender<Option<Model>>,
-    /// Whether all endpoints of the table have been asked.
-    pub(crate) asked: AtomicBool,
-    /// Whether that was so once: from then on it serves.
+    /// Who serves each Service; `None` where nobody has said so yet.
+    services: Mutex<Option<Services>>,
+    /// Held while the view is made anew: two that do so would lose one change.
+    changing: Mutex<()>,
+    /// Whether all was known once that a table needs.
     pub(crate) was_synced: AtomicBool,
-    /// Who serves the Services that a table names.
-    pub(crate) placed: ArcSwap<Placed>,
-}
-
-/// Who serves each Service, by what Kubernetes says.
-pub type Placed = BTreeMap<String, Vec<Address>>;
-
-/// One that serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// HOST:PORT.
-    pub address: String,
-    /// It takes requests.
-    pub ready: bool,
-    /// It answers still, ready or not: one that is on its way out.
-    pub serving: bool,
 }
 
 /// A table and the endpoints of its revisions.
@@ -105,6 +107,14 @@ impl Shared {
         self.counting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn services(&self) -> MutexGuard<'_, Option<Services>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Something is to be told.
     pub(crate) fn tell(&self) {
         self.news.send_modify(|sequence| *sequence += 1);
@@ -133,9 +143,9 @@ impl Router {
             counting: Mutex::new(Counting::new(now)),
             news: watch::Sender::new(0),
             model: watch::Sender::new(None),
-            asked: AtomicBool::new(false),
+            services: Mutex::new(None),
+            changing: Mutex::new(()),
             was_synced: AtomicBool::new(false),
-            placed: ArcSwap::default(),
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
         Self(shared)
@@ -146,6 +156,7 @@ impl Router {
     /// # Errors
     /// Why it is refused. The one that is held stays.
     pub fn offer(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let _one_at_a_time = self.0.changing();
         let held = self.0.view.load_full();
         let held = held.as_ref().map(|view| &view.table);
         match Table::parse(bytes).and_then(|offered| accept(held, offered)) {
@@ -169,47 +180,54 @@ impl Router {
         }
     }
 
-    /// Takes who serves the Services of the tables, as it was seen last.
-    pub fn place(&self, placed: Placed) {
-        if **self.0.placed.load() == placed {
-            return;
-        }
-        self.0.placed.store(Arc::new(placed));
+    fn apply(&self, table: Table) {
+        let generation = table.generation.0;
+        self.0.counting().apply(&table, self.0.clock.now());
+        self.build(table);
+        tracing::info!(target: "router", generation, "the table holds");
+    }
+
+    /// Takes who serves each Service, as somebody who watches them has seen it.
+    pub fn seen(&self, services: Services) {
+        let _one_at_a_time = self.0.changing();
+        *self.0.services() = Some(services);
         if let Some(view) = self.0.view.load_full() {
-            self.apply(view.table.clone());
+            self.build(view.table.clone());
         }
     }
 
-    fn apply(&self, table: Table) {
-        let placed = self.0.placed.load_full();
+    /// Brings a table together with the endpoints of its revisions, those that are known already where
+    /// they are the same.
+    fn build(&self, table: Table) {
         let now = self.0.clock.now();
         let before = self.0.view.load_full();
-        let known = |row: &traffic::table::Row, address: &str| {
-            // Another description of the same revision is another endpoint: what it said is forgotten.
-            let group = before.as_ref()?.named(&row.revision)?;
-            let same = group.row.digest == row.digest && group.row.calibration == row.calibration;
-            let mut endpoints = group.endpoints.iter().filter(|_| same);
-            endpoints
-                .find(|known| known.pool.address() == address)
-                .cloned()
-        };
-        let of = |row, address: &str| {
-            known(row, address).unwrap_or_else(|| Arc::new(Endpoint::new(address)))
-        };
+        let services = self.0.services().clone();
         let groups = table.revisions().iter().map(|row| {
+            // Another description of a revision is another endpoint: what it said is forgotten.
+            let group = before.as_ref().and_then(|view| view.named(&row.revision));
+            let group = group.filter(|group| {
+                group.row.digest == row.digest && group.row.calibration == row.calibration
+            });
+            let endpoint = |address: &str, uid: &str| {
+                let mut known = group.iter().flat_map(|group| &group.endpoints);
+                let known = known.find(|e| e.pool.address() == address && e.uid == uid);
+                known
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(Endpoint::new(address, uid)))
+            };
             let endpoints = match &row.place {
-                Place::Addresses(addresses) => {
-                    addresses.iter().map(|address| of(row, address)).collect()
-                }
-                Place::Service(service) => {
-                    let served = placed.get(service).into_iter().flatten();
-                    let placed = |one: &Address| {
-                        let endpoint = of(row, &one.address);
-                        endpoint.ready.store(one.ready, Ordering::Relaxed);
-                        endpoint.serving.store(one.serving, Ordering::Relaxed);
+                Place::Addresses(addresses) => addresses
+                    .iter()
+                    .map(|address| endpoint(address, ""))
+                    .collect(),
+                Place::Service(name) => {
+                    let seen = services.as_ref().and_then(|services| services.get(name));
+                    let of = |seen: &Seen| {
+                        let endpoint = endpoint(&seen.address, &seen.uid);
+                        endpoint.is(seen.ready, seen.serving);
                         endpoint
                     };
-                    served.map(placed).collect()
+                    seen.into_iter().flatten().map(of).collect()
                 }
             };
             Group::new(row.clone(), endpoints, now)
@@ -219,29 +237,28 @@ impl Router {
             groups: groups.collect(),
             table,
         };
-        self.0.counting().apply(&view.table, now);
-        tracing::info!(target: "router", generation = view.table.generation.0, "the table holds");
-        let known = before.as_ref().map_or(&[][..], |view| &view.groups);
-        let is_known = |endpoint: &Arc<Endpoint>| {
-            let mut known = known.iter().flat_map(|group| &group.endpoints);
-            known.any(|known| Arc::ptr_eq(known, endpoint))
-        };
-        let mut endpoints = view.groups.iter().flat_map(|group| &group.endpoints);
-        // Where all have been asked before, nothing has to be waited for.
-        let asked = before.is_some() && endpoints.all(is_known);
-        self.0.asked.fetch_and(asked, Ordering::Relaxed);
         self.0.view.store(Some(Arc::new(view)));
         self.0.tell();
     }
 
     /// Whether it knows a table and the endpoints in it.
     pub fn is_synced(&self) -> bool {
-        self.0.view.load().is_some() && self.0.asked.load(Ordering::Relaxed)
+        let view = self.0.view.load();
+        let services_are_seen = self.0.services().is_some();
+        let is_known = |endpoint: &Arc<Endpoint>| endpoint.is_known.load(Ordering::Relaxed);
+        let synced = view.as_ref().is_some_and(|view| {
+            view.groups.iter().all(|group| match group.row.place {
+                Place::Service(_) => services_are_seen,
+                Place::Addresses(_) => group.endpoints.iter().all(is_known),
+            })
+        });
+        self.0.was_synced.fetch_or(synced, Ordering::Relaxed);
+        synced
     }
 
-    /// Whether it has known all that it needs once, so that it serves.
+    /// Whether it has known all that it needs once: from then on it serves.
     pub fn is_ready(&self) -> bool {
-        self.0.was_synced.load(Ordering::Relaxed)
+        self.0.was_synced.load(Ordering::Relaxed) || self.is_synced()
     }
 
     /// What the stable revision says that it is, whenever it says something else.

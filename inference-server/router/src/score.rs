@@ -275,6 +275,7 @@ impl Way<'_> {
                 return self.settled(stable, tried, tracked).await;
             }
         };
+        let asked = Instant::now();
         let second = self.by(stable, taken);
         tokio::pin!(second);
         tokio::select! {
@@ -289,7 +290,7 @@ impl Way<'_> {
             other = &mut second => {
                 if is_good(&other) {
                     // The canary's answer is not waited for; its request ends with this.
-                    tracked.left();
+                    tracked.overtaken(asked.elapsed());
                     self.took_over(stable, &tracked, &other);
                     return other.map_err(Unasked::error);
                 }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use inference_api::Input;
 use inference_scoring::{Inputs, Score, Scores};
@@ -167,8 +168,24 @@ impl<'a> Tracked<'a> {
         self.shared.judge(now);
     }
 
-    /// Stable was faster, or the client left.
-    pub(crate) fn left(&self) {
+    /// Stable was faster, and took so long.
+    pub(crate) fn overtaken(&self, stable: Duration) {
+        let now = self.shared.clock.now();
+        let factor = self.view.table.cut_off.slow_factor.get();
+        let far = now.since(self.began) >= stable.mul_f64(factor.clamp(1.0, 1e6));
+        self.count(
+            if far {
+                Outcome::Overtaken
+            } else {
+                Outcome::Abandoned
+            },
+            now,
+        );
+        self.shared.judge(now);
+    }
+
+    /// Its client left.
+    fn left(&self) {
         self.count(Outcome::Abandoned, self.shared.clock.now());
     }
 

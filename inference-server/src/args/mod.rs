@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use api::{ApiArgs, LogFormat};
 pub(crate) use edge::EdgeArgs;
 pub(crate) use model::{ModelArgs, ModelOptions};
-pub(crate) use route::{Route, TableSource};
+pub(crate) use route::Route;
 pub(crate) use serve::Serve;
 pub(crate) use tools::{Evaluate, Fetch, Health, Score, Verify};
 

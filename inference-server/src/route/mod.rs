@@ -18,7 +18,7 @@ use inference_api::{InputOptions, Problem};
 use inference_scoring::{Activation, Backbone, Description, Inputs, ScoreError, wire};
 use router::{Identity, Router};
 
-use crate::args::{Route, TableSource};
+use crate::args::Route;
 use crate::http::{self, App, CacheControl, ModelInfo, Served, Tokens};
 use crate::metrics::Metrics;
 use crate::shell::{self, Shell};
@@ -26,7 +26,8 @@ use crate::shell::{self, Shell};
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the table cannot be read or is refused, or an address not listened on.
+/// When the table's file cannot be read or is refused, there is no cluster, or an address cannot be
+/// listened on.
 pub(crate) fn run(args: Route) -> anyhow::Result<()> {
     let api = args.api.clone();
     shell::run(&api, |shell| route(args, shell))
@@ -42,7 +43,7 @@ async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A router that follows its table, and works on the threads of the requests.
+/// A router that learns of its table, and works on the threads of the requests.
 async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
     let identity = Identity {
         pod: args.pod.clone(),
@@ -52,30 +53,28 @@ async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
             std::process::id()
         ),
     };
-    let router = shell
-        .requests
-        .spawn(async { Router::new(identity) })
-        .await?;
-    match args.source()? {
-        TableSource::File(file) => {
+    let requests = &shell.requests;
+    let router = requests.spawn(async { Router::new(identity) }).await?;
+    match (&args.table, &args.name) {
+        (Some(file), _) => {
             // What is wrong with the file shows at once; later, what is held stays.
-            let bytes = tokio::fs::read(&file).await;
+            let bytes = tokio::fs::read(file).await;
             let bytes = bytes.with_context(|| format!("--table {}", file.display()))?;
             router.offer(&bytes).context("--table")?;
-            shell
-                .requests
-                .spawn(router::file::watch(router.clone(), file));
+            requests.spawn(router::file::watch(router.clone(), file.clone()));
         }
-        TableSource::Cluster { namespace, name } => {
-            let router = router.clone();
-            shell.requests.spawn(async move {
-                if let Err(error) = router::watch::watch(router, &namespace, &name).await {
-                    tracing::error!(target: "router", %error, "there is no cluster to follow");
-                }
+        (None, Some(name)) => {
+            let namespace = args.namespace.clone().context("--name needs --namespace")?;
+            let client = requests.spawn(router::watch::client()).await?;
+            let client = client.context("--name: there is no cluster to ask")?;
+            let (watched, name) = (router.clone(), name.clone());
+            requests.spawn(async move {
+                router::watch::run(watched, client, &namespace, &name).await;
             });
         }
+        (None, None) => anyhow::bail!("name a table: --table FILE, or --namespace NS --name NAME"),
     }
-    shell.requests.spawn(router.clone().probe());
+    requests.spawn(router.clone().probe());
     Ok(router)
 }
 

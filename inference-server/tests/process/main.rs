@@ -4,6 +4,7 @@
 mod documents;
 mod leaving;
 mod redis;
+mod routing;
 mod threads;
 mod traces;
 mod wire;
@@ -64,11 +65,17 @@ impl Server {
 
     /// The same with variables of the environment.
     fn start_in(variables: &[(&str, &str)], more: &[&str]) -> Self {
+        let model = demo("tiny-reward-v1");
+        let serve = ["serve", "--model", model.to_str().unwrap()];
+        Self::start_of(variables, &[&serve[..], more].concat())
+    }
+
+    /// What a command starts.
+    fn start_of(variables: &[(&str, &str)], command: &[&str]) -> Self {
         let port = free_port();
         let child = Command::new(PROGRAM)
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--model"])
-            .arg(demo("tiny-reward-v1"))
-            .args(more)
+            .args(command)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
             .envs(variables.iter().copied())
             .stderr(Stdio::null())
             .spawn()

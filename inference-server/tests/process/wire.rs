@@ -7,7 +7,7 @@ use super::*;
 
 impl Server {
     /// Sends bytes as they are, and reads until the server closes.
-    fn raw(&self, bytes: &[u8]) -> String {
+    pub(super) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))

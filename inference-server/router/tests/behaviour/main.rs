@@ -168,6 +168,20 @@ async fn a_canary_that_hangs_is_answered_for_and_its_requests_end_at_the_server(
 }
 
 #[tokio::test]
+async fn a_canary_that_hangs_is_cut_off_though_nothing_is_known_of_stable_yet() {
+    let (_stable, canary, router) = pair(5_000).await;
+    canary.now(Does::Hangs);
+    let asked = (0..40).map(|key| {
+        let router = router.clone();
+        tokio::spawn(async move { ask(&router, &format!("key {key}")).await })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        assert_eq!(revision(&asked.await.unwrap().unwrap()), "s");
+    }
+    assert_eq!(router.report().cut_off.unwrap().cause, "Slow");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_ends_its_request_at_the_server() {
     let (_stable, canary, router) = pair(10_000).await;
     canary.now(Does::Hangs);

@@ -8,6 +8,7 @@ mod dialects;
 mod document;
 mod evaluate;
 mod finite;
+mod internal;
 mod layers;
 mod native;
 mod traces;

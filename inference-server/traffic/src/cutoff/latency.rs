@@ -5,7 +5,7 @@
 //! minutes. Decisions:
 //!
 //! - **A size of which stable has answered fewer than 100 has no limit.** Where nothing is known, nothing
-//!   is slow; a canary that hangs still fails by its deadline.
+//!   is slow, unless stable overtakes it ([`super::Outcome::Overtaken`]).
 //! - **The first [`COLD_ANSWERS`] of an endpoint may take half a second**, where the limit is less.
 //!   A canary has been warmed before it gets traffic, so what is left to be cold are its connections and
 //!   caches; and one that hangs is found after half a second all the same.

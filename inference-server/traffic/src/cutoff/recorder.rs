@@ -58,6 +58,9 @@ pub enum Outcome {
     Unreachable,
     /// The answer was not waited for: the client left, or stable was faster.
     Abandoned,
+    /// Stable, asked later for the same, answered in less than `1/slowFactor` of the time that it has
+    /// waited. Where a limit is known, the limit alone says what is slow, for both arms alike.
+    Overtaken,
     /// It failed, and stable failed at the same request in the same way.
     Excused,
 }
@@ -147,11 +150,14 @@ impl Recorder {
         if let Some(slow_at) = slow_at {
             self.outstanding.remove(&(slow_at, number));
         }
-        let slow = slow_at.is_some_and(|slow_at| slow_at <= now);
+        // Where nothing is known of stable, its answer to the same request is.
+        let overtaken = slow_at.is_none() && outcome == Outcome::Overtaken;
+        let slow = overtaken || slow_at.is_some_and(|slow_at| slow_at <= now);
         let Some(mut tally) = tally(outcome, slow) else {
             return;
         };
-        if let Some(weight) = start.weight {
+        // Stable cannot be overtaken, so that is no event that the arms could be compared by.
+        if let Some(weight) = start.weight.filter(|_| !overtaken) {
             if tally.errors > 0 {
                 self.errors.had(start.user, weight, start.arm);
             }
@@ -255,8 +261,10 @@ fn tally(outcome: Outcome, slow: bool) -> Option<Tally> {
             ..none
         },
         // Nobody knows what it would have been, unless it was slow by then.
-        Outcome::Abandoned if slow => none,
-        Outcome::Abandoned | Outcome::Remembered | Outcome::Excused => return None,
+        Outcome::Abandoned | Outcome::Overtaken if slow => none,
+        Outcome::Abandoned | Outcome::Overtaken | Outcome::Remembered | Outcome::Excused => {
+            return None;
+        }
     };
     tally.slow = u64::from(slow);
     Some(tally)

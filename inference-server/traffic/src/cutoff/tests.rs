@@ -182,6 +182,21 @@ fn a_request_that_nobody_waits_for_any_more_counts_only_if_it_was_slow() {
 }
 
 #[test]
+fn a_canary_that_stable_overtakes_is_slow_where_nothing_else_is_known() {
+    let mut world = World::after(20);
+    assert_eq!(
+        world.until(Arm::Canary, Outcome::Overtaken),
+        (5, Cause::Slow)
+    );
+    let mut world = World::after(20);
+    for _ in 0..20 {
+        let ticket = world.begin(Arm::Canary, Some(900 * MS));
+        world.recorder.end(ticket, Outcome::Overtaken, world.now);
+    }
+    assert_eq!(world.cause(), None);
+}
+
+#[test]
 fn a_score_that_is_no_number_is_found_at_once() {
     let mut world = World::after(0);
     assert_eq!(
@@ -339,6 +354,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Outcome::Refused,
         Outcome::Unreachable,
         Outcome::Abandoned,
+        Outcome::Overtaken,
         Outcome::Excused,
     ])
 }
