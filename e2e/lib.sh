@@ -53,10 +53,14 @@ stepped() { sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/step
 # A human's click.
 command() { kubectl -n demo annotate --overwrite rwm helpfulness "betterai.dev/command=$1/$RANDOM$RANDOM" >/dev/null; } # verb
 
-# Waits until a field of helpfulness has a value.
+# Waits until a field of helpfulness, which may not be there yet, has a value.
 becomes() { # path, value, seconds
-    kubectl -n demo wait --for=jsonpath="$1"="$2" rwm/helpfulness --timeout="${3:-60}s" >/dev/null ||
-        broken "$1 is $(get helpfulness "$1"), not $2: $(get helpfulness '{.status.message}')"
+    local i
+    for ((i = 0; i < 5 * ${3:-60}; i++)); do
+        [[ $(get helpfulness "$1" 2>/dev/null) != "$2" ]] || return 0
+        sleep 0.2
+    done
+    broken "$1 is $(get helpfulness "$1"), not $2: $(get helpfulness '{.status.message}')"
 }
 
 # The same under another name, with one replica.

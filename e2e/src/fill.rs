@@ -40,6 +40,15 @@ pub const SPOILED: [(&str, Spoil); 9] = [
     }),
 ];
 
+/// What a copy is called that is sound by every check and harms all the same, and how it is made.
+pub const HARMFUL: [(&str, Spoil); 1] = [("constant", |model| {
+    // The head's weights are the last tensor of the file: without them every text has one score.
+    change(&model.join(WEIGHTS), |bytes| {
+        let from = bytes.len().saturating_sub(128 * size_of::<f32>());
+        bytes.iter_mut().skip(from).for_each(|byte| *byte = 0);
+    })
+})];
+
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -55,7 +64,7 @@ pub fn run(from: &Path, to: &Path, spoiled: Option<&str>) -> anyhow::Result<()> 
         copy(&model.path(), &to.join(model.file_name()))?;
     }
     let Some(model) = spoiled else { return Ok(()) };
-    for (name, spoil) in SPOILED {
+    for (name, spoil) in SPOILED.into_iter().chain(HARMFUL) {
         let folder = to.join(format!("{model}-{name}"));
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
