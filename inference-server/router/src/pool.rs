@@ -4,16 +4,18 @@
 //! died costs no request, because what was sent over it is sent again over a new one (a question may be
 //! asked twice); a request that is dropped closes its connection, so that the server stops working on it.
 
+use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::http::response::Parts;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -31,16 +33,49 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Connection>>,
 }
 
-#[derive(Debug)]
+/// A connection. It is driven by whoever uses it, in the task of its request, so that an answer wakes
+/// one task and no other; what happens to it meanwhile is seen when it is used again.
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    task: JoinHandle<()>,
+    /// `None` once it has ended.
+    driver: Option<Pin<Box<Driver>>>,
     since: Instant,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Connection {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), Lost> {
+        let broken = |_| Lost::Broken;
+        let Self { sender, driver, .. } = self;
+        let mut running = driver.take().ok_or(Lost::Broken)?;
+        let answer = async {
+            sender.ready().await.map_err(broken)?;
+            let response = sender.send_request(request).await;
+            let (parts, body) = response.map_err(broken)?.into_parts();
+            let body = Limited::new(body, MOST_BYTES).collect().await;
+            Ok((parts, body.map_err(|_| Lost::Broken)?.to_bytes()))
+        };
+        let mut answer = pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => {
+                *driver = Some(running);
+                answer
+            }
+            _ = running.as_mut() => {
+                // What was read before the end may be all of the answer; what was not taken is told
+                // so when the driver is dropped.
+                drop(running);
+                answer.await
+            }
+        }
+    }
+}
+
+type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
@@ -99,14 +134,10 @@ impl Pool {
         // Small questions should not wait for more.
         let _ = stream.set_nodelay(true);
         let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|_| Lost::NotConnected)?;
-        let task = tokio::spawn(async move {
-            // Whoever waits for an answer learns of its end.
-            let _ = connection.await;
-        });
+        let (sender, driver) = handshake.map_err(|_| Lost::NotConnected)?;
         Ok(Connection {
             sender,
-            task,
+            driver: Some(Box::pin(driver)),
             since: Instant::now(),
         })
     }
@@ -116,12 +147,7 @@ impl Pool {
         mut connection: Connection,
         request: Request<Full<Bytes>>,
     ) -> Result<Reply, Lost> {
-        let broken = |_| Lost::Broken;
-        connection.sender.ready().await.map_err(broken)?;
-        let response = connection.sender.send_request(request).await;
-        let (parts, body) = response.map_err(broken)?.into_parts();
-        let body = Limited::new(body, MOST_BYTES).collect().await;
-        let body = body.map_err(|_| Lost::Broken)?.to_bytes();
+        let (parts, body) = connection.exchange(request).await?;
         self.keep(connection);
         Ok(Reply {
             status: parts.status,
@@ -132,7 +158,8 @@ impl Pool {
 
     fn keep(&self, mut connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if !connection.sender.is_closed() && idle.len() < MOST_KEPT {
+        let is_open = connection.driver.is_some() && !connection.sender.is_closed();
+        if is_open && idle.len() < MOST_KEPT {
             connection.since = Instant::now();
             idle.push(connection);
         }
