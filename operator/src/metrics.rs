@@ -103,15 +103,15 @@ impl Metrics {
         );
         Self {
             registry,
-            leader,
-            transitions,
-            rollouts,
             reconciles,
             duration,
             writes,
             empty_writes,
             events_dropped,
             definitions_missing,
+            leader,
+            transitions,
+            rollouts,
         }
     }
 
@@ -163,7 +163,7 @@ impl Metrics {
         let last = |status: &RewardModelStatus| status.history.as_ref()?.first().cloned();
         let ended = last(after).filter(|entry| before.and_then(last).as_ref() != Some(entry));
         if let Some(entry) = ended {
-            let outcome = entry.outcome.as_ref().and_then(|word| word.known());
+            let outcome = entry.outcome.as_ref().and_then(crds::value::Word::known);
             let outcome = outcome.map_or("Unknown", |outcome| match outcome {
                 Outcome::Promoted => "Promoted",
                 Outcome::FastPromoted => "FastPromoted",

@@ -36,6 +36,10 @@ fn halfway() -> World {
     world
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with what may be absent"
+)]
 fn yes(reason: &str) -> Option<(String, String)> {
     Some(("True".to_owned(), reason.to_owned()))
 }
@@ -387,10 +391,14 @@ fn what_somebody_opens_to_the_routers_is_closed_again() {
             name: name.to_owned(),
         };
         let before = world.observed.children.live(&key).unwrap().unwrap();
-        world.meddle(&key, |object| match kind {
-            Kind::ConfigMap => object["data"]["table.json"] = "{}".into(),
-            Kind::Role => object["rules"][0]["resourceNames"] = json!(["other"]),
-            _ => object["spec"]["ingress"][1]["from"] = json!([]),
+        world.meddle(&key, |object| {
+            if kind == Kind::ConfigMap {
+                object["data"]["table.json"] = "{}".into();
+            } else if kind == Kind::Role {
+                object["rules"][0]["resourceNames"] = json!(["other"]);
+            } else {
+                object["spec"]["ingress"][1]["from"] = json!([]);
+            }
         });
         world.settle();
         let after = world.observed.children.live(&key).unwrap().unwrap();

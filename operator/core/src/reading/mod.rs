@@ -83,17 +83,17 @@ impl<'a> Reading<'a> {
             .flat_map(|state| [state.canary(), state.stable()])
             .flatten()
             .collect();
-        let (resolution, job) = match inquiry.known(&records, &preferred, children) {
-            Some(known) => (known, None),
-            None => {
-                // A Job that holds what others need ends by itself.
-                let ends = one_pod_only(observed).then_some(scale.progress_deadline);
-                let job = source.as_ref().ok().map(|mount| {
-                    verify_job::build(model, mount, &wanted, ends, &observed.settings)
-                });
-                let name = job.as_ref().map(ResourceExt::name_any).unwrap_or_default();
-                (inquiry.progress(&name, children, now), job)
-            }
+        let (resolution, job) = if let Some(known) = inquiry.known(&records, &preferred, children) {
+            (known, None)
+        } else {
+            // A Job that holds what others need ends by itself.
+            let ends = one_pod_only(observed).then_some(scale.progress_deadline);
+            let job = source
+                .as_ref()
+                .ok()
+                .map(|mount| verify_job::build(model, mount, &wanted, ends, &observed.settings));
+            let name = job.as_ref().map(ResourceExt::name_any).unwrap_or_default();
+            (inquiry.progress(&name, children, now), job)
         };
         Self {
             target: target(observed, &source, &resolution, &records, known),

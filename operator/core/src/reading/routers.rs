@@ -151,7 +151,7 @@ impl Reports {
 /// The word of the cause in the message of a cut-off.
 pub(crate) fn cause(failure: &Failure) -> String {
     let word = failure.message.split(':').next().unwrap_or_default();
-    Cause::parse(word).map_or("Errors".to_owned(), |cause| cause.word().to_owned())
+    Cause::parse(word).map_or("Errors", Cause::word).to_owned()
 }
 
 /// The share of a revision in hundredths of a percent; `None` where the table does not have it.

@@ -121,26 +121,26 @@ fn begin(state: &State, signals: &Signals, now: Timestamp) -> Option<State> {
         return None;
     }
     // A spec that goes back to what is warm still takes no steps: that one has proven itself.
-    let stage = if state.previous() == Some(hash) {
+    let first = if state.previous() == Some(hash) {
         Stage::Promote
     } else {
         Stage::Load
     };
-    Some(started(state, hash, stage, signals, now))
+    Some(started(state, hash, first, signals, now))
 }
 
 /// A rollout of `revision` begins; what was kept warm makes room for it.
 pub(super) fn started(
     state: &State,
     revision: &RevisionHash,
-    stage: Stage,
+    first: Stage,
     signals: &Signals,
     now: Timestamp,
 ) -> State {
     let mut next = state.clone();
     next.fleet.previous = None;
     let steps = signals.steps.clone();
-    next.rollout = Some(Rollout::new(revision.clone(), stage, steps, now));
+    next.rollout = Some(Rollout::new(revision.clone(), first, steps, now));
     next
 }
 
@@ -201,7 +201,7 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
     };
     let rescue = beside && is_rescue(signals) && signals.limits.replicas > 0;
     if loaded && wanted && (rescue || !is_held(rollout, signals)) {
-        let stage = if rescue || !beside || rollout.fast {
+        let next = if rescue || !beside || rollout.fast {
             Stage::Promote
         } else {
             Stage::Step {
@@ -209,7 +209,7 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
                 since: now,
             }
         };
-        return Transition::to(entered(state, stage, now));
+        return Transition::to(entered(state, next, now));
     }
     waiting(state, rollout, signals, now)
 }
@@ -373,9 +373,9 @@ const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {
     rollout.paused || signals.held
 }
 
-pub(super) fn entered(state: &State, stage: Stage, now: Timestamp) -> State {
+pub(super) fn entered(state: &State, next: Stage, now: Timestamp) -> State {
     with(state, |rollout| {
-        rollout.stage = stage;
+        rollout.stage = next;
         rollout.progressed_at = Some(now);
     })
 }

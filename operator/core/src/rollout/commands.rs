@@ -69,17 +69,15 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         .iter()
         .find(|(word, _)| *word == acknowledgement.verb)
         .map(|(_, verb)| *verb);
-    match verb {
-        Some(verb) => Command::Given(verb, acknowledgement),
-        None => {
-            acknowledgement.refusal = Some(format!(
-                "write {} as <verb>[/<revision>]/<nonce>, such as retry/1; the verbs are {}",
-                crds::labels::COMMAND,
-                Verb::ALL.map(|(word, _)| word).join(", ")
-            ));
-            Command::Refused(acknowledgement)
-        }
+    if let Some(verb) = verb {
+        return Command::Given(verb, acknowledgement);
     }
+    acknowledgement.refusal = Some(format!(
+        "write {} as <verb>[/<revision>]/<nonce>, such as retry/1; the verbs are {}",
+        crds::labels::COMMAND,
+        Verb::ALL.map(|(word, _)| word).join(", ")
+    ));
+    Command::Refused(acknowledgement)
 }
 
 fn split(text: &str) -> Acknowledgement {

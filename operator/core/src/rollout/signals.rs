@@ -8,6 +8,10 @@ use crate::reading::health::Health;
 use crate::state::{Step, Target};
 
 /// What a state is held against.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact that was seen, and they come in any combination"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signals {
     /// What the spec asks for.
