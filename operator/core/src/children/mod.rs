@@ -197,6 +197,7 @@ fn new_record(
         &pod::Frozen {
             digest: facts.digest.clone(),
             date: now.strftime("%Y-%m-%d").to_string(),
+            revision: hash.clone(),
         },
         &observed.settings,
     )

@@ -42,6 +42,8 @@ pub struct Frozen {
     pub digest: Digest,
     /// The date that chat templates see, as YYYY-MM-DD.
     pub date: String,
+    /// Who it is: a router notices by it an address that another revision's pod has by now.
+    pub revision: RevisionHash,
 }
 
 /// The pod template of a revision.

@@ -24,6 +24,7 @@ pub(super) fn of(
         ("--listen", format!("[::]:{HTTP_PORT}")),
     ];
     flags.push(("--special-date", frozen.date.clone()));
+    flags.push(("--revision", frozen.revision.to_string()));
     if on_gpu {
         flags.push(("--device", "cuda".to_owned()));
     }
@@ -136,6 +137,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::identity::RevisionHash;
 
     fn args(server: serde_json::Value, input: serde_json::Value) -> Vec<String> {
         let spec: RewardModelSpec = serde_json::from_value(json!({
@@ -146,6 +148,7 @@ mod tests {
         let frozen = Frozen {
             digest: format!("sha256:{}", "a".repeat(64)).as_str().into(),
             date: "2026-11-26".to_owned(),
+            revision: RevisionHash::parse("0123456789").unwrap(),
         };
         of(
             &spec,
@@ -169,6 +172,7 @@ mod tests {
         for (flag, expected) in [
             ("--model", "/models/v1"),
             ("--special-date", "2026-11-26"),
+            ("--revision", "0123456789"),
             ("--dtype", "bf16"),
             ("--cache", "true"),
             ("--cache-ttl", "5400000ms"),
