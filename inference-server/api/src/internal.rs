@@ -51,7 +51,8 @@ mod tests {
         let answer = read_answer(&bytes).unwrap().unwrap();
         assert!(answer.items[1].logits[0].is_nan());
         assert_eq!(write_answer(&answer), bytes);
-        let why = read_answer(&seed("unanswered")).unwrap();
+        let bytes = seed("unanswered");
+        let why = read_answer(&bytes).unwrap();
         assert!(matches!(why, Err(Unanswered::Input { index: 1, .. })));
     }
 }
