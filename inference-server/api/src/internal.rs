@@ -27,3 +27,32 @@ pub const MODEL_PATH: &str = "/internal/model";
 pub const TOKENS_PATH: &str = "/internal/tokens";
 /// The content type of both bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.betterai.scores";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_of_the_fuzz_target_are_messages() {
+        let seed = |name: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/internal_route/");
+            std::fs::read(format!("{folder}{name}")).unwrap()
+        };
+        let question = read_question(&seed("question")).unwrap();
+        assert_eq!(question.inputs.len(), 4);
+        let again = write_question(
+            question.until,
+            question.bulk,
+            question.options,
+            &question.inputs,
+        );
+        assert_eq!(again, seed("question"));
+        let bytes = seed("answer");
+        let answer = read_answer(&bytes).unwrap().unwrap();
+        assert!(answer.items[1].logits[0].is_nan());
+        assert_eq!(write_answer(&answer), bytes);
+        let bytes = seed("unanswered");
+        let why = read_answer(&bytes).unwrap();
+        assert!(matches!(why, Err(Unanswered::Input { index: 1, .. })));
+    }
+}

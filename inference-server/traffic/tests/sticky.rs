@@ -46,8 +46,12 @@ fn slots_and_cells_are_those_of_the_reference() {
 
 /// The block of docs/sticky.md in a language.
 fn snippet(language: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let document = std::fs::read_to_string(root.join("docs/sticky.md")).unwrap();
+    block("sticky.md", language)
+}
+
+fn block(document: &str, language: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let document = std::fs::read_to_string(root.join(document)).unwrap();
     let begin = document.find(&format!("```{language}\n")).unwrap() + language.len() + 4;
     let end = document[begin..].find("```").unwrap();
     document[begin..begin + end].to_owned()
@@ -84,6 +88,12 @@ fn the_vectors_of_the_document_are_those_of_the_reference() {
     assert!(vectors.len() >= 5);
     let reference = super_set(&vectors);
     assert_eq!(reference, vectors.len());
+}
+
+#[test]
+fn the_table_of_the_document_is_one() {
+    let table = Table::parse(block("routing.md", "json").as_bytes()).unwrap();
+    assert_eq!(table.row(Role::Canary).unwrap().weight.get(), 2_500);
 }
 
 fn super_set(given: &[Value]) -> usize {

@@ -9,6 +9,7 @@ pub mod health;
 pub mod pods;
 pub mod resolution;
 pub(crate) mod routers;
+mod side;
 
 use crds::RewardModelStatus;
 use crds::v1alpha1::reward_model::rollout::Strategy;
@@ -20,13 +21,13 @@ use kube::ResourceExt;
 use self::health::Health;
 use self::resolution::{Inquiry, Resolution, Witness};
 use self::routers::Reports;
+pub use self::side::{Routers, Side};
 use crate::Failure;
 use crate::capacity::Pods;
 use crate::identity::{self, RevisionHash, Verification};
 use crate::objects::verify_job;
 use crate::observed::{Claim, Observed};
 use crate::records::{self, Content, ModelFacts, Record};
-use crate::rollout::{Routers, Side};
 use crate::spec::{self, Mount, Scale};
 use crate::state::{State, Target, stored};
 

@@ -11,12 +11,11 @@ use traffic::cutoff::{self, Cause};
 use traffic::status::{self, Acknowledged, Report};
 use traffic::table::Table;
 
-use super::{endpoints, pods};
+use super::{Routers, endpoints, pods};
 use crate::Failure;
 use crate::identity::{RevisionHash, names};
 use crate::objects::router::table;
 use crate::observed::{Observed, label};
-use crate::rollout::Routers;
 use crate::state::State;
 
 /// What is known of the routers.

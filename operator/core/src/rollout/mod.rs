@@ -19,7 +19,7 @@ use crate::identity::RevisionHash;
 pub(crate) use advance::is_short;
 pub use advance::{Transition, advance};
 pub(crate) use decide::{Decision, decide, signals};
-pub use signals::{Routers, Side, Signals};
+pub use signals::Signals;
 pub(crate) use sizes::goal;
 pub use sizes::{Sizes, sizes};
 

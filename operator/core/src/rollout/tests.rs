@@ -11,6 +11,7 @@ use super::obey::obey;
 use super::*;
 use crate::capacity::{Limits, Percent, Pods};
 use crate::reading::health::Health;
+use crate::reading::{Routers, Side};
 use crate::spec::Step;
 use crate::state::{Fleet, Previous, Rollout, Stage, State, Target, stored};
 
