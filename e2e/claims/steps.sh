@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 weights() { get helpfulness '{range .status.traffic[*]}{.specWeight}/{.appliedWeight}/{.routers} {end}'; }
 stable() { get helpfulness '{.status.stable.revision}'; }
 
+kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null # it may remember a failure
 claim "v1 → v2 through 10 and 50 %: no request fails, and wish and fact agree at each step"
 model tiny-reward-v1 | apply # which keeps nothing warm: what is warm would take no steps
 ready helpfulness

@@ -110,10 +110,13 @@ impl Pool {
 
     /// Sends a request, and waits for all of its answer.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
-        while let Some(connection) = self.kept() {
+        if let Some(connection) = self.kept() {
             if let Ok(reply) = self.over(connection, request.clone()).await {
                 return Ok(reply);
             }
+            // The others are of the same age: whoever closed this one has closed them too.
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.clear();
         }
         let connection = self.connect().await?;
         self.over(connection, request).await

@@ -36,10 +36,14 @@ pub(crate) async fn run(
     let mut seen = Seen::default();
     let mut renewed: Option<Instant> = None;
     loop {
-        let outcome = tokio::time::timeout(GIVES_UP / 2, look(&leases, me, &mut seen)).await;
+        // What is written counts from before it was written, and no look may outlast what is left.
+        let began = Instant::now();
+        let left = renewed.map_or(GIVES_UP, |at| GIVES_UP.saturating_sub(at.elapsed()));
+        let patience = left.min(GIVES_UP / 2);
+        let outcome = tokio::time::timeout(patience, look(&leases, me, &mut seen)).await;
         let pause = match outcome {
             Ok(Ok(Looked::Ours)) => {
-                renewed = Some(Instant::now());
+                renewed = Some(began);
                 if !leads.send_replace(true) {
                     tracing::info!("this operator acts");
                 }
@@ -50,11 +54,11 @@ pub(crate) async fn run(
             Ok(Ok(Looked::Theirs(_))) => bail!("another operator has taken the lease over"),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the lease cannot be read or written");
-                Duration::from_secs(1)
+                Duration::from_millis(500)
             }
             Err(_) => Duration::ZERO,
         };
-        if renewed.is_some_and(|at| at.elapsed() > GIVES_UP) {
+        if renewed.is_some_and(|at| at.elapsed() >= GIVES_UP) {
             bail!(
                 "the lease could not be renewed for {} s",
                 GIVES_UP.as_secs()

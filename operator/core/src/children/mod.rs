@@ -55,10 +55,10 @@ impl Objects {
 pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Objects {
     let mut objects = Objects::default();
     let state = &decision.state;
-    // The name that clients know comes first: where it is taken, nothing is started.
-    traffic::endpoint(reading, state, &mut objects);
     // Whoever harms is sent nothing more before anything else is done.
     traffic::table(reading, decision, &mut objects);
+    // The name that clients know comes next: where it is taken, nothing is started.
+    traffic::endpoint(reading, state, &mut objects);
     verification(reading, decision, &mut objects);
     let records = records(reading, decision);
     for record in &records {

@@ -93,7 +93,11 @@ pub(super) fn table(reading: &Reading<'_>, decision: &Decision, objects: &mut Ob
     let given = reading.reports.table.as_ref();
     let numbered = |generation| table::table(&observed.model, &content, generation);
     let next = numbered(0).map(|mut wanted| match given {
-        Some(given) if table::says_the_same(&wanted, given) => given.clone(),
+        Some(given)
+            if table::says_the_same(&wanted, given) && !reading.reports.is_outdated(observed) =>
+        {
+            given.clone()
+        }
         Some(_) | None => {
             wanted.generation = Generation(reading.reports.next_generation(observed));
             wanted

@@ -24,9 +24,9 @@ use self::routers::Reports;
 pub use self::side::{Routers, Side};
 use crate::Failure;
 use crate::capacity::Pods;
-use crate::identity::{self, RevisionHash, Verification};
+use crate::identity::{self, RevisionHash, Verification, names};
 use crate::objects::verify_job;
-use crate::observed::{Claim, Observed};
+use crate::observed::{Claim, Observed, label};
 use crate::records::{self, Content, ModelFacts, Record};
 use crate::spec::{self, Mount, Scale};
 use crate::state::{State, Target, stored};
@@ -198,6 +198,34 @@ impl<'a> Reading<'a> {
     pub(crate) fn requires_approval(&self) -> bool {
         let rollout = self.observed.model.spec.rollout.as_ref();
         rollout.is_some_and(|rollout| rollout.require_approval)
+    }
+
+    /// What routers of the newest form wait for, where some are still missing: what `traffic` asks for is not
+    /// in force before.
+    pub(crate) fn router_waits(&self) -> Option<String> {
+        let children = &self.observed.children;
+        let name = names::router(&self.observed.model.name_any());
+        let mut all = children.deployments.iter();
+        let router = all.find(|object| object.name_any() == name)?;
+        let wanted = health::size(router).unwrap_or(0);
+        let status = router.status.as_ref();
+        let updated = status
+            .and_then(|status| status.updated_replicas)
+            .unwrap_or(0);
+        let ready = health::ready_replicas(router);
+        let total = status.and_then(|status| status.replicas).unwrap_or(0);
+        if updated >= wanted && ready >= wanted && total <= wanted {
+            return None;
+        }
+        let mut pods = children.pods.iter().filter(|pod| {
+            label(&pod.metadata, crds::labels::COMPONENT) == Some(crds::labels::component::ROUTER)
+        });
+        let words = pods.find_map(|pod| pods::waiting(pod));
+        Some(format!(
+            "{} of {wanted} routers follow spec.traffic: {}",
+            updated.min(ready),
+            words.unwrap_or_else(|| "they start".to_owned())
+        ))
     }
 
     /// What the routers say of the rollout in flight.

@@ -87,7 +87,10 @@ impl Reports {
         });
         let by_all = self.acknowledged.as_ref().is_some_and(Acknowledged::by_all);
         // Clients come to them.
-        let by_all = by_all && self.reached > 0;
+        let by_all = by_all && self.reached > 0 && !self.is_outdated(observed);
+        // What has a share is known to them by its pods, or they would send it elsewhere.
+        let by_all = by_all
+            && (rollout.weight.get() == 0 || self.all_know(observed, rollout.revision.as_str()));
         Routers {
             acknowledged: told && by_all,
             released: self.is_released(observed, &rollout.revision),
@@ -105,7 +108,9 @@ impl Reports {
         };
         let nothing = weight_of(table, revision).is_none_or(|weight| weight == 0);
         let uid = observed.model.uid().unwrap_or_default();
-        nothing && status::is_released(&observed.reports, &self.live, &uid, table.generation, &name)
+        nothing
+            && !self.is_outdated(observed)
+            && status::is_released(&observed.reports, &self.live, &uid, table.generation, &name)
     }
 
     /// Why the canary is to be cut off everywhere: one router has done so, or all counts together say so.
@@ -119,8 +124,10 @@ impl Reports {
         if table.rollout.as_deref() != Some(rollout) {
             return None;
         }
+        // Lost pods are no verdict on the revision: the router has taken its share away already.
+        let blames = |word: &str| Cause::parse(word).is_none_or(Cause::blames_the_revision);
         let by_one = self.live_reports(observed).find_map(|report| {
-            let cut = report.cut_off.as_ref()?;
+            let cut = report.cut_off.as_ref().filter(|cut| blames(&cut.cause))?;
             let acts_upon_this = report.table.as_ref()?.model_uid == table.model.uid;
             (cut.revision.as_str() == revision.as_str() && acts_upon_this)
                 .then(|| (cut.cause.clone(), cut.message.clone()))
@@ -132,13 +139,30 @@ impl Reports {
                 canary,
             };
             let all = status::counted(&observed.reports, &self.live, &subject);
-            let finding = cutoff::judge(&all, &table.cut_off)?;
+            let finding = cutoff::judge(&all, &table.cut_off)
+                .filter(|finding| finding.cause.blames_the_revision())?;
             Some((finding.cause.word().to_owned(), finding.to_string()))
         })?;
         Some(Failure::new(
             StalledReason::CutOff,
             format!("{word}: {message}"),
         ))
+    }
+
+    /// Whether a router has a later table than the one that is there: then this one is refused.
+    pub(crate) fn is_outdated(&self, observed: &Observed) -> bool {
+        let uid = observed.model.uid().unwrap_or_default();
+        let given = self.table.as_ref().map(|table| table.generation);
+        status::highest_generation(&observed.reports, &uid) > given
+    }
+
+    /// Whether every router that is there has a ready endpoint of a revision.
+    fn all_know(&self, observed: &Observed, revision: &str) -> bool {
+        let knows = |report: &Report| {
+            let mut theirs = report.revisions.iter();
+            theirs.any(|of| of.revision.as_str() == revision && of.ready > 0)
+        };
+        self.live_reports(observed).all(knows)
     }
 
     fn live_reports<'a>(&'a self, observed: &'a Observed) -> impl Iterator<Item = &'a Report> {

@@ -79,10 +79,20 @@ pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
 /// What every router does now is known.
 fn acknowledged(state: &State, signals: &Signals) -> State {
     with(state, |rollout| {
-        if signals.routers.acknowledged {
+        let routers = &signals.routers;
+        // A router may still lead to it where nobody else serves; its place may be what they wait for.
+        let wanted = !signals.stable.serves()
+            && matches!(
+                signals.stable.health,
+                Health::Unschedulable { .. } | Health::Refused { .. }
+            );
+        let known = if rollout.weight == Percent::NONE {
+            routers.released || routers.acknowledged && (wanted || signals.stable.serves())
+        } else {
+            routers.acknowledged
+        };
+        if known {
             rollout.applied = rollout.weight;
-        } else if signals.routers.released && rollout.weight == Percent::NONE {
-            rollout.applied = Percent::NONE;
         }
     })
 }
@@ -225,7 +235,8 @@ fn step(
     if is_rescue(signals) {
         return Transition::to(entered(state, Stage::Promote, now));
     }
-    if is_held(rollout, signals) || is_short(rollout, signals) {
+    let asleep = signals.limits.replicas == 0;
+    if asleep || is_held(rollout, signals) || is_short(rollout, signals) {
         return Transition::to(stopped(state));
     }
     let next = Stage::Step {
@@ -267,7 +278,7 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
     let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
     let short = is_short(rollout, signals);
     let arrived = rollout.applied == Percent::ALL && rollout.weight == Percent::ALL;
-    if arrived && (alone || !short) {
+    if arrived && (alone || !short) && !(signals.limits.replicas == 0 && state.stable().is_some()) {
         return Transition::ending(
             promoted(state, rollout, signals, now),
             Ending::Promoted {
@@ -276,7 +287,8 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
             },
         );
     }
-    if !alone && (is_held(rollout, signals) || short) {
+    let asleep = signals.limits.replicas == 0 && state.stable().is_some();
+    if asleep || !alone && (is_held(rollout, signals) || short) {
         return Transition::to(stopped(state));
     }
     let shifted = if alone {
@@ -366,7 +378,8 @@ fn stopped(state: &State) -> State {
 /// Whether pods that carried its share are gone, without a fault of theirs.
 pub(crate) fn is_short(rollout: &Rollout, signals: &Signals) -> bool {
     let carries = signals.limits.need(rollout.weight);
-    rollout.weight > Percent::NONE && signals.canary.pods.ready < carries.min(signals.limits.most())
+    rollout.weight > Percent::NONE
+        && signals.canary.pods.ready < carries.min(signals.limits.most().max(1))
 }
 
 const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {

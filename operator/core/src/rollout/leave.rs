@@ -33,7 +33,8 @@ pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition
         Ending::Promoted { .. } | Ending::Superseded(_) => {}
     }
     let unknown = next.rollout.as_ref().is_none_or(Rollout::gets_nothing);
-    if unknown {
+    // Without a stable revision there is nobody to go back to, and nothing to wait for.
+    if unknown || next.stable().is_none() {
         next.rollout = None;
         return Transition::ending(next, ending);
     }
@@ -54,7 +55,7 @@ pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition
 
 /// One step of a rollout that is on its way out.
 pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
-    if rollout.gets_nothing() {
+    if rollout.gets_nothing() || state.stable().is_none() {
         let next = State {
             rollout: None,
             ..state.clone()

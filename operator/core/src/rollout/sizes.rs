@@ -41,7 +41,7 @@ pub fn sizes(state: &State, signals: &Signals) -> Sizes {
         (Some(_), Stage::Load | Stage::Step { .. } | Stage::Approval | Stage::Promote) => {
             match forth(rollout, signals) {
                 Some(shift) => (Some(shift.outgoing), shift.incoming),
-                None => (Some(all), 0),
+                None => (Some(all), signals.canary.pods.wanted),
             }
         }
     };

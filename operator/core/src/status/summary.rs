@@ -151,6 +151,9 @@ fn serving(reading: &Reading<'_>, state: &State) -> Summary {
         Summary::new(Phase::Progressing, ReadyReason::ReplicasNotReady, message).reconciling(reason)
     };
     match reading.health(state.stable()) {
+        Health::Ready if let Some(message) = reading.router_waits() => {
+            growing(message, ReconcilingReason::LoadingModel)
+        }
         Health::Ready => {
             let message = match scale.replicas {
                 0 => "scaled to zero".to_owned(),

@@ -91,6 +91,15 @@ fn limit(limits: &Limits) -> Vec<String> {
     all
 }
 
+/// Seconds that a router may need to leave: it still accepts for five, and what it has may take as long
+/// as a request may.
+pub(super) fn farewell(model: &RewardModel) -> i64 {
+    let timeout = model.spec.traffic.as_ref();
+    let timeout = timeout.and_then(|traffic| traffic.timeout.to_std().ok());
+    let seconds = timeout.map_or(0, |time| time.as_secs());
+    10 + i64::try_from(seconds).unwrap_or(3_600).clamp(20, 3_600)
+}
+
 /// The Secret with the key of tokens.
 pub(super) fn secret(model: &RewardModel) -> Option<&SecretKey> {
     let auth = model.spec.traffic.as_ref()?.auth.as_ref()?;

@@ -127,6 +127,7 @@ fn pod_spec(model: &RewardModel, settings: &Settings) -> PodSpec {
         automount_service_account_token: Some(true),
         // What places scoring pods on nodes with GPUs does not hold for a pod without one.
         ..pod::base(&crds::v1alpha1::reward_model::server::PodTemplate {
+            termination_grace_period_seconds: Some(args::farewell(model)),
             image_pull_secrets: placement.image_pull_secrets,
             priority_class_name: placement.priority_class_name,
             ..Default::default()
