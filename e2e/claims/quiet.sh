@@ -4,7 +4,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 audit=$run/logs/audit.log
 operator_user=system:serviceaccount:betterai-system:betterai-operator
 
-versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,pdb,jobs,configmaps,roles,rolebindings,serviceaccounts,networkpolicies -o jsonpath='{range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}'; }
+# A PodDisruptionBudget's status follows its pods a moment later.
+versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,jobs,configmaps,roles,rolebindings,serviceaccounts,networkpolicies -o jsonpath='{range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}'; }
 # Of a resource; renewing the lease is no work.
 writes() { grep "\"username\":\"$operator_user\"" "$audit" | grep -v '"resource":"leases"' | grep -c "\"resource\":\"${1:-}" || true; }
 pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }

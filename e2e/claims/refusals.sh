@@ -38,8 +38,8 @@ spec:
     cache: {claimName: models}
 EOT
 )
-refused bad-approval InvalidSpec "rollout.requireApproval" \
-    < <(named bad-approval tiny-reward-v1; printf '  rollout: {requireApproval: true}\n')
+refused bad-gateway InvalidSpec "traffic.gateway" \
+    < <(named bad-gateway tiny-reward-v1; printf '  traffic: {gateway: {parentRefs: [{name: g}]}}\n')
 kubectl -n demo create service clusterip taken --tcp=80 --dry-run=client -o yaml | apply
 refused taken NameConflict "delete or rename it" < <(named taken tiny-reward-v1)
 outside=$(named bad-path ../../etc | kubectl -n demo create --dry-run=server -f - 2>&1) && broken "a path outside of the volume is accepted"
@@ -53,7 +53,7 @@ for line in "${expected[@]}"; do
     IFS='|' read -r name reason words <<<"$line"
     [[ $name == taken ]] || same "$(kubectl -n demo get deployments -l "betterai.dev/model=$name" -o name)" "" "Deployments of $name"
     case $name in
-        bad-claim | bad-source | bad-approval | taken) ;;
+        bad-claim | bad-source | bad-gateway | taken) ;;
         *) same "$(get "$name" '{.status.model.lastFailure.reason}')" "$reason" "lastFailure of $name" ;;
     esac
 done
