@@ -102,7 +102,7 @@ fn at_rest(state: &State, signals: &Signals, now: Timestamp) -> Transition {
         return Transition::to(next);
     }
     match &state.fleet.previous {
-        Some(previous) if previous.warm_until <= now => {
+        Some(previous) if previous.warm_until <= now || signals.limits.warm_pods() == 0 => {
             let mut next = state.clone();
             next.fleet.previous = None;
             Transition::to(next)
