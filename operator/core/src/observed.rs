@@ -87,6 +87,19 @@ impl Children {
             .find(|object| revision_of(&object.metadata).as_ref() == Some(hash))
     }
 
+    /// The Deployment of a name.
+    pub fn deployment_named(&self, name: &str) -> Option<&Deployment> {
+        let mut all = self.deployments.iter().map(Arc::as_ref);
+        all.find(|object| object.metadata.name.as_deref() == Some(name))
+    }
+
+    /// The router's pods.
+    pub fn routers(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.iter().filter(|pod| {
+            label(&pod.metadata, crds::labels::COMPONENT) == Some(crds::labels::component::ROUTER)
+        })
+    }
+
     /// The pods that score with a revision.
     pub fn pods_of<'a>(&'a self, hash: &'a RevisionHash) -> impl Iterator<Item = &'a Arc<Pod>> {
         self.pods.iter().filter(move |pod| {

@@ -106,8 +106,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if !questions.is_empty() {
         return Plan::nothing(observed, questions);
     }
-    let objects = children::of(&reading, &decision, now);
-    let status = status::render(&reading, &decision, objects.failure.as_ref(), now);
+    let signals = rollout::signals(&reading, &decision.state);
+    let objects = children::of(&reading, &decision, &signals, now);
+    let status = status::render(&reading, &decision, &signals, objects.failure.as_ref(), now);
     Plan {
         questions,
         notices: notices::of(&reading.before, &status, decision.ending.as_ref()),

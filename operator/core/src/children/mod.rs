@@ -20,7 +20,7 @@ use crate::observed::{Kind, ObjectKey, revision_of};
 use crate::reading::resolution::{self, Resolution};
 use crate::reading::{Reading, health};
 use crate::records::{Content, Record, Role};
-use crate::rollout::{self, Decision, Ending, Sizes};
+use crate::rollout::{self, Decision, Ending, Signals, Sizes};
 use crate::state::State;
 
 /// Objects that are wanted and objects that are to go.
@@ -52,7 +52,12 @@ impl Objects {
 }
 
 /// The objects that a decision takes.
-pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Objects {
+pub(crate) fn of(
+    reading: &Reading<'_>,
+    decision: &Decision,
+    signals: &Signals,
+    now: Timestamp,
+) -> Objects {
     let mut objects = Objects::default();
     let state = &decision.state;
     // Whoever harms is sent nothing more before anything else is done.
@@ -68,7 +73,8 @@ pub(crate) fn of(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> 
         }
     }
     let born = birth(reading, state, now, &mut objects);
-    revisions(reading, state, born.as_ref(), &mut objects);
+    let sizes = sizes(reading, state, signals);
+    revisions(reading, state, &sizes, born.as_ref(), &mut objects);
     traffic::routers(reading, state, &mut objects);
     retire(reading, state, &mut objects);
     forget(reading, &records, &mut objects);
@@ -231,10 +237,10 @@ fn new_record(
 fn revisions(
     reading: &Reading<'_>,
     state: &State,
+    sizes: &Sizes,
     born: Option<&(RevisionHash, Content)>,
     objects: &mut Objects,
 ) {
-    let sizes = sizes(reading, state);
     let shrinks = |hash: Option<&RevisionHash>, size: Option<i32>| {
         let deployment = hash.and_then(|hash| reading.observed.children.deployment(hash));
         deployment.and_then(health::size) > size
@@ -264,8 +270,8 @@ fn revisions(
 
 /// How many pods each revision has. A model that is read from a claim that one pod at a time may use
 /// is left to the verify Job by whoever has it.
-fn sizes(reading: &Reading<'_>, state: &State) -> Sizes {
-    let sizes = rollout::sizes(state, &rollout::signals(reading, state));
+fn sizes(reading: &Reading<'_>, state: &State, signals: &Signals) -> Sizes {
+    let sizes = rollout::sizes(state, signals);
     let is_read_alone = reading.one_pod_only()
         && !reading.held()
         && matches!(reading.resolution, Resolution::Running { .. });

@@ -5,7 +5,7 @@
 //! exchanged.
 
 use kube::ResourceExt;
-use traffic::table::{Generation, Role};
+use traffic::table::Role;
 
 use super::Objects;
 use crate::capacity::Percent;
@@ -58,12 +58,8 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State, objects: &mut Object
     let (model, settings) = (&observed.model, &observed.settings);
     let name = names::router(&model.name_any());
     let mut deployment = router::deployment(model, settings);
-    let live = observed
-        .children
-        .deployments
-        .iter()
-        .find(|object| object.name_any() == name)
-        .filter(|_| state.rollout.is_some());
+    let live = observed.children.deployment_named(&name);
+    let live = live.filter(|_| state.rollout.is_some());
     if let (Some(spec), Some(now)) = (
         &mut deployment.spec,
         live.and_then(|live| live.spec.as_ref()),
@@ -93,13 +89,11 @@ pub(super) fn table(reading: &Reading<'_>, decision: &Decision, objects: &mut Ob
     let given = reading.reports.table.as_ref();
     let numbered = |generation| table::table(&observed.model, &content, generation);
     let next = numbered(0).map(|mut wanted| match given {
-        Some(given)
-            if table::says_the_same(&wanted, given) && !reading.reports.is_outdated(observed) =>
-        {
+        Some(given) if table::says_the_same(&wanted, given) && !reading.reports.is_outdated() => {
             given.clone()
         }
         Some(_) | None => {
-            wanted.generation = Generation(reading.reports.next_generation(observed));
+            wanted.generation = reading.reports.next_generation();
             wanted
         }
     });

@@ -220,14 +220,9 @@ pub fn requirements(resources: &Resources) -> ResourceRequirements {
     }
 }
 
-fn container(
-    spec: &RewardModelSpec,
-    server: &Server,
-    mount: &Mount,
-    frozen: &Frozen,
-    settings: &Settings,
-) -> Result<Container, String> {
-    let probe = |path: &str, period: i32, failures: i32| Probe {
+/// A question to the HTTP port each `period` seconds; so many `failures` in a row count.
+pub fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
             port: IntOrString::String(HTTP_PORT_NAME.to_owned()),
@@ -237,7 +232,16 @@ fn container(
         failure_threshold: Some(failures),
         timeout_seconds: Some(5),
         ..Probe::default()
-    };
+    }
+}
+
+fn container(
+    spec: &RewardModelSpec,
+    server: &Server,
+    mount: &Mount,
+    frozen: &Frozen,
+    settings: &Settings,
+) -> Result<Container, String> {
     let mut env = vec![EnvVar {
         name: "REWARD_TERMINATION_LOG".to_owned(),
         value: Some(TERMINATION_LOG.to_owned()),

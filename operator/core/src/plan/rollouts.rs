@@ -23,9 +23,7 @@ fn settled() -> World {
 fn halfway() -> World {
     let mut world = settled();
     world.path("v2");
-    for _ in 0..120 {
-        world.round();
-    }
+    world.rounds(120);
     assert_eq!(
         world.condition("Paused"),
         yes("PauseStep"),
@@ -99,16 +97,12 @@ fn a_router_that_does_not_follow_holds_the_next_share() {
     let mut world = settled();
     world.path("v2");
     world.routers_follow = false;
-    for _ in 0..200 {
-        world.round();
-    }
+    world.rounds(200);
     assert_eq!(world.weight(), 10);
     assert_eq!(step(&world), Some((1, "SetWeight".to_owned())));
     assert_eq!(world.condition("RoutersInSync").unwrap().0, "False");
     world.routers_follow = true;
-    for _ in 0..120 {
-        world.round();
-    }
+    world.rounds(120);
     assert_eq!(world.weight(), 50);
 }
 
@@ -137,9 +131,7 @@ fn a_cut_off_takes_everything_back_at_once_and_is_remembered() {
     world.settle();
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
     world.command("retry/1");
-    for _ in 0..120 {
-        world.round();
-    }
+    world.rounds(120);
     assert_eq!(world.weight(), 50);
 }
 
@@ -148,9 +140,7 @@ fn pods_stay_until_the_last_router_knows() {
     let mut world = halfway();
     world.command("abort/1");
     world.routers_follow = false;
-    for _ in 0..30 {
-        world.round();
-    }
+    world.rounds(30);
     assert_eq!(world.weight(), 0);
     assert_eq!(world.revisions().len(), 2);
     world.routers_follow = true;
@@ -353,9 +343,7 @@ fn a_rollback_on_command_holds_against_the_manifest() {
 fn steps_that_change_on_the_way_hold_from_the_next_rollout_on() {
     let mut world = halfway();
     world.rollout(json!({"steps": [{"setWeight": 20}]}));
-    for _ in 0..10 {
-        world.round();
-    }
+    world.rounds(10);
     assert_eq!(world.weight(), 50);
     assert_eq!(step(&world), Some((4, "Pause".to_owned())));
 }

@@ -223,6 +223,11 @@ impl World {
         self.second += 1;
     }
 
+    /// So many rounds.
+    pub(crate) fn rounds(&mut self, count: usize) {
+        (0..count).for_each(|_| self.round());
+    }
+
     /// Carries out the first `writes` writes of the plan, as an operator that is killed would; a
     /// write that the API server refuses ends it.
     pub(crate) fn act(&mut self, writes: usize) {

@@ -26,7 +26,7 @@ use crate::Failure;
 use crate::capacity::Pods;
 use crate::identity::{self, RevisionHash, Verification, names};
 use crate::objects::verify_job;
-use crate::observed::{Claim, Observed, label};
+use crate::observed::{Claim, Observed};
 use crate::records::{self, Content, ModelFacts, Record};
 use crate::spec::{self, Mount, Scale};
 use crate::state::{State, Target, stored};
@@ -187,7 +187,7 @@ impl<'a> Reading<'a> {
             pods: Pods {
                 wanted,
                 made: count(&pods::is_active),
-                ready: count(&|pod| pods::is_active(pod) && pods::is_ready(pod)),
+                ready: count(&pods::serves),
                 over_quota: matches!(&health, Health::Refused { message } if message.contains("exceeded quota")),
             },
             holds_room: self.has_pods(hash),
@@ -205,8 +205,7 @@ impl<'a> Reading<'a> {
     pub(crate) fn router_waits(&self) -> Option<String> {
         let children = &self.observed.children;
         let name = names::router(&self.observed.model.name_any());
-        let mut all = children.deployments.iter();
-        let router = all.find(|object| object.name_any() == name)?;
+        let router = children.deployment_named(&name)?;
         let wanted = health::size(router).unwrap_or(0);
         let status = router.status.as_ref();
         let updated = status
@@ -217,10 +216,7 @@ impl<'a> Reading<'a> {
         if updated >= wanted && ready >= wanted && total <= wanted {
             return None;
         }
-        let mut pods = children.pods.iter().filter(|pod| {
-            label(&pod.metadata, crds::labels::COMPONENT) == Some(crds::labels::component::ROUTER)
-        });
-        let words = pods.find_map(|pod| pods::waiting(pod));
+        let words = children.routers().find_map(|pod| pods::waiting(pod));
         Some(format!(
             "{} of {wanted} routers follow spec.traffic: {}",
             updated.min(ready),

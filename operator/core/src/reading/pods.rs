@@ -33,6 +33,11 @@ pub fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
+/// Whether the pod is there to stay, and ready.
+pub fn serves(pod: &Pod) -> bool {
+    is_active(pod) && is_ready(pod)
+}
+
 /// Whether a container of the pod was started again.
 pub fn has_restarted(pod: &Pod) -> bool {
     container(pod).is_some_and(|container| container.restart_count > 0)

@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use traffic::cutoff::{self, Cause};
 use traffic::status::{self, Acknowledged, Report};
-use traffic::table::Table;
+use traffic::table::{Generation, Table};
 
 use super::{Routers, endpoints, pods};
 use crate::Failure;
 use crate::identity::{RevisionHash, names};
 use crate::objects::router::table;
-use crate::observed::{Observed, label};
+use crate::observed::Observed;
 use crate::state::State;
 
 /// What is known of the routers.
@@ -29,6 +29,8 @@ pub(crate) struct Reports {
     pub(crate) acknowledged: Option<Acknowledged>,
     /// How many of them the Service that clients call leads to.
     pub(crate) reached: usize,
+    /// The highest number of a table that any of them has.
+    highest: Option<Generation>,
 }
 
 impl Reports {
@@ -42,12 +44,8 @@ impl Reports {
             .and_then(table::read)
             .filter(|table| table.model.uid == uid);
         let all = || {
-            observed.children.pods.iter().filter(|pod| {
-                label(&pod.metadata, crds::labels::COMPONENT)
-                    == Some(crds::labels::component::ROUTER)
-                    && pods::is_active(pod)
-                    && pods::is_ready(pod)
-            })
+            let routers = observed.children.routers();
+            routers.filter(|pod| pods::serves(pod))
         };
         let live: BTreeSet<String> = all().map(|pod| pod.name_any()).collect();
         let service = names::endpoint(&observed.model.name_any());
@@ -60,6 +58,7 @@ impl Reports {
             live,
             acknowledged,
             reached,
+            highest: status::highest_generation(&observed.reports, &uid),
         }
     }
 
@@ -70,11 +69,17 @@ impl Reports {
     }
 
     /// The number of the next table: above all that anybody has.
-    pub(crate) fn next_generation(&self, observed: &Observed) -> u64 {
-        let uid = observed.model.uid().unwrap_or_default();
-        let given = self.table.as_ref().map_or(0, |table| table.generation.0);
-        let reported = status::highest_generation(&observed.reports, &uid);
-        given.max(reported.map_or(0, |generation| generation.0)) + 1
+    pub(crate) fn next_generation(&self) -> Generation {
+        Generation(
+            self.given()
+                .max(self.highest)
+                .map_or(0, |highest| highest.0)
+                + 1,
+        )
+    }
+
+    fn given(&self) -> Option<Generation> {
+        self.table.as_ref().map(|table| table.generation)
     }
 
     /// What they say of the rollout in `state`.
@@ -86,13 +91,11 @@ impl Reports {
             weight_of(table, &rollout.revision) == Some(rollout.weight.get() * 100)
         });
         let by_all = self.acknowledged.as_ref().is_some_and(Acknowledged::by_all);
-        // Clients come to them.
-        let by_all = by_all && self.reached > 0 && !self.is_outdated(observed);
+        let clients_come = self.reached > 0;
         // What has a share is known to them by its pods, or they would send it elsewhere.
-        let by_all = by_all
-            && (rollout.weight.get() == 0 || self.all_know(observed, rollout.revision.as_str()));
+        let known = rollout.weight.get() == 0 || self.all_know(observed, rollout.revision.as_str());
         Routers {
-            acknowledged: told && by_all,
+            acknowledged: told && by_all && !self.is_outdated() && clients_come && known,
             released: self.is_released(observed, &rollout.revision),
             cut_off: self.cut_off(observed, &rollout.id(), &rollout.revision),
         }
@@ -109,7 +112,7 @@ impl Reports {
         let nothing = weight_of(table, revision).is_none_or(|weight| weight == 0);
         let uid = observed.model.uid().unwrap_or_default();
         nothing
-            && !self.is_outdated(observed)
+            && !self.is_outdated()
             && status::is_released(&observed.reports, &self.live, &uid, table.generation, &name)
     }
 
@@ -150,10 +153,8 @@ impl Reports {
     }
 
     /// Whether a router has a later table than the one that is there: then this one is refused.
-    pub(crate) fn is_outdated(&self, observed: &Observed) -> bool {
-        let uid = observed.model.uid().unwrap_or_default();
-        let given = self.table.as_ref().map(|table| table.generation);
-        status::highest_generation(&observed.reports, &uid) > given
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.highest > self.given()
     }
 
     /// Whether every router that is there has a ready endpoint of a revision.

@@ -61,16 +61,15 @@ pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
     let Some(rollout) = &heard.rollout else {
         return at_rest(&heard, signals, now);
     };
-    if rollout.stage.is_leaving() {
-        return leave::advance(&heard, rollout, signals);
-    }
-    if let Some(end) = broken(&heard, rollout, signals) {
+    if !rollout.stage.is_leaving()
+        && let Some(end) = broken(&heard, rollout, signals)
+    {
         return end;
     }
     match rollout.stage {
         Stage::Load => load(&heard, rollout, signals, now),
         Stage::Step { index, since } => step(&heard, rollout, index, since, signals, now),
-        Stage::Approval => approval(&heard, rollout, signals),
+        Stage::Approval => approval(&heard, signals),
         Stage::Promote => promote(&heard, rollout, signals, now),
         Stage::Retreat | Stage::RollBack => leave::advance(&heard, rollout, signals),
     }
@@ -156,18 +155,7 @@ pub(super) fn started(
 
 /// What ends a rollout that is under way: a failure, a cut-off, or that nobody wants it any more.
 fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transition> {
-    let failure = match (&signals.canary.health, &signals.routers.cut_off) {
-        (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
-        (
-            Health::Absent
-            | Health::Starting { .. }
-            | Health::Unschedulable { .. }
-            | Health::Refused { .. }
-            | Health::Ready,
-            None,
-        ) => None,
-    };
-    if let Some(failure) = failure {
+    if let Some(failure) = signals.harm() {
         // A copy that nobody can take the place of stays, however it is doing.
         let alone =
             rollout.stage == Stage::Promote && signals.canary.serves() && !signals.stable.serves();
@@ -239,10 +227,6 @@ fn step(
     if asleep || is_held(rollout, signals) || is_short(rollout, signals) {
         return Transition::to(stopped(state));
     }
-    let next = Stage::Step {
-        index: index + 1,
-        since: now,
-    };
     match rollout.step() {
         None if signals.requires_approval => Transition::to(entered(state, Stage::Approval, now)),
         None => Transition::to(entered(state, Stage::Promote, now)),
@@ -250,7 +234,7 @@ fn step(
         Some(Step::Pause(Some(duration))) => {
             let left = duration.saturating_sub(elapsed(since, now));
             if left.is_zero() {
-                return Transition::to(entered(state, next, now));
+                return Transition::to(beyond(state, index, now));
             }
             Transition::waking(stopped(state), left)
         }
@@ -260,15 +244,15 @@ fn step(
                 shifted.weight >= goal(rollout) && shifted.applied == shifted.weight
             });
             if arrived {
-                return Transition::to(entered(&shifted, next, now));
+                return Transition::to(beyond(&shifted, index, now));
             }
             progressing(&shifted, rollout, signals, now)
         }
     }
 }
 
-fn approval(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
-    if is_rescue(signals) || rollout.fast {
+fn approval(state: &State, signals: &Signals) -> Transition {
+    if is_rescue(signals) {
         return Transition::to(with(state, |rollout| rollout.stage = Stage::Promote));
     }
     Transition::to(stopped(state))
@@ -277,8 +261,9 @@ fn approval(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
 fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
     let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
     let short = is_short(rollout, signals);
+    let asleep = signals.limits.replicas == 0 && state.stable().is_some();
     let arrived = rollout.applied == Percent::ALL && rollout.weight == Percent::ALL;
-    if arrived && (alone || !short) && !(signals.limits.replicas == 0 && state.stable().is_some()) {
+    if arrived && (alone || !short) && !asleep {
         return Transition::ending(
             promoted(state, rollout, signals, now),
             Ending::Promoted {
@@ -287,7 +272,6 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
             },
         );
     }
-    let asleep = signals.limits.replicas == 0 && state.stable().is_some();
     if asleep || !alone && (is_held(rollout, signals) || short) {
         return Transition::to(stopped(state));
     }
@@ -391,6 +375,15 @@ pub(super) fn entered(state: &State, next: Stage, now: Timestamp) -> State {
         rollout.stage = next;
         rollout.progressed_at = Some(now);
     })
+}
+
+/// The step after the one at `index`.
+pub(super) fn beyond(state: &State, index: usize, now: Timestamp) -> State {
+    let next = Stage::Step {
+        index: index + 1,
+        since: now,
+    };
+    entered(state, next, now)
 }
 
 pub(super) fn with(state: &State, change: impl FnOnce(&mut Rollout)) -> State {

@@ -7,6 +7,8 @@ use crds::v1alpha1::reward_model::status::LastCommand;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use crate::identity::RevisionHash;
+
 /// What a command may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of the contract")]
@@ -100,6 +102,12 @@ impl Acknowledgement {
     /// The revision that it names.
     pub fn revision(&self) -> Option<&str> {
         self.revision.as_deref()
+    }
+
+    /// Whether it names another revision than the one in question: then it is a stale click.
+    pub fn means_another(&self, revision: Option<&RevisionHash>) -> bool {
+        let named = self.revision();
+        named.is_some_and(|named| revision.map(RevisionHash::as_str) != Some(named))
     }
 
     /// The entry of the status: done with `message`, or refused where it was.

@@ -124,7 +124,6 @@ pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
         canary_is_made: state
             .canary()
             .is_some_and(|hash| reading.observed.children.deployment(hash).is_some()),
-        previous: reading.side(state.previous(), false),
         routers: reading.routers(state),
         patience: reading.scale.progress_deadline,
         warm_for: reading.scale.warm_for,
@@ -138,11 +137,10 @@ fn retried(
     command: &Acknowledgement,
 ) -> Result<State, String> {
     let target = reading.target.revision();
-    if let Some(named) = command.revision()
-        && target.is_none_or(|target| target.as_str() != named)
-    {
+    if command.means_another(target) {
         return Err(format!(
-            "revision {named} is not the one that the spec asks for"
+            "revision {} is not the one that the spec asks for",
+            command.revision().unwrap_or_default()
         ));
     }
     let failed = target.filter(|target| state.fleet.failed.contains(target));

@@ -10,7 +10,6 @@ use super::{Ending, Signals};
 use crate::Failure;
 use crate::capacity::Percent;
 use crate::identity::RevisionHash;
-use crate::reading::health::Health;
 use crate::state::{Rollout, Stage, State};
 
 /// How traffic is taken back.
@@ -27,8 +26,7 @@ pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition
     let mut next = state.clone();
     match &ending {
         Ending::Failed(revision, _) | Ending::Aborted(revision) => {
-            next.fleet.failed.retain(|hash| hash != revision);
-            next.fleet.failed.push(revision.clone());
+            next.fleet.brand(revision);
         }
         Ending::Promoted { .. } | Ending::Superseded(_) => {}
     }
@@ -65,7 +63,7 @@ pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Tr
     if rollout.stage == Stage::RollBack {
         return Transition::to(with(state, |rollout| rollout.weight = Percent::NONE));
     }
-    if let Some(failure) = harm(signals) {
+    if let Some(failure) = signals.harm() {
         return harmful(state, &rollout.revision, failure);
     }
     let down = !signals.stable.serves() && signals.limits.replicas > 0;
@@ -80,20 +78,6 @@ pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Tr
     Transition::to(with(state, |rollout| {
         rollout.weight = rollout.weight.min(weight);
     }))
-}
-
-fn harm(signals: &Signals) -> Option<&Failure> {
-    match (&signals.canary.health, &signals.routers.cut_off) {
-        (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
-        (
-            Health::Absent
-            | Health::Starting { .. }
-            | Health::Unschedulable { .. }
-            | Health::Refused { .. }
-            | Health::Ready,
-            None,
-        ) => None,
-    }
 }
 
 /// It was leaving gently, and is found to harm.

@@ -6,7 +6,7 @@
 use crds::conditions::StalledReason;
 use k8s_openapi::jiff::Timestamp;
 
-use super::advance::{entered, started, with};
+use super::advance::{beyond, entered, started, with};
 use super::commands::{Acknowledgement, Verb};
 use super::leave::{self, Manner};
 use super::{Ending, Signals};
@@ -49,10 +49,7 @@ pub(super) fn obey(
         return Err("no rollout is in flight".to_owned());
     };
     let revision = &rollout.revision;
-    if given
-        .revision()
-        .is_some_and(|named| named != revision.as_str())
-    {
+    if given.means_another(Some(revision)) {
         return Err(format!(
             "the revision in flight is {revision}, another one than the command names"
         ));
@@ -146,14 +143,6 @@ fn skip(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, Stri
     }
 }
 
-fn beyond(state: &State, index: usize, now: Timestamp) -> State {
-    let next = Stage::Step {
-        index: index + 1,
-        since: now,
-    };
-    entered(state, next, now)
-}
-
 /// Back to the revision before; the one that serves is not tried again.
 fn roll_back(
     given: &Acknowledgement,
@@ -170,19 +159,14 @@ fn roll_back(
                 .to_owned(),
         );
     };
-    if given
-        .revision()
-        .is_some_and(|named| named != stable.as_str())
-    {
+    if given.means_another(Some(stable)) {
         return Err(format!(
             "the revision that serves is {stable}, another one than the command names"
         ));
     }
     let mut next = started(state, previous, Stage::Promote, signals, now);
-    next.fleet
-        .failed
-        .retain(|hash| hash != stable && hash != previous);
-    next.fleet.failed.push(stable.clone());
+    next.fleet.failed.retain(|hash| hash != previous);
+    next.fleet.brand(stable);
     let failure = Failure::new(
         StalledReason::AbortedByUser,
         format!("taken back to revision {previous} by the command rollback"),

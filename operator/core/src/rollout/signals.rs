@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::Failure;
 use crate::capacity::Limits;
+use crate::reading::health::Health;
 use crate::reading::{Routers, Side};
 use crate::state::{Step, Target};
 
@@ -31,12 +33,27 @@ pub struct Signals {
     pub canary: Side,
     /// Whether the canary has a Deployment.
     pub canary_is_made: bool,
-    /// How the previous revision is doing.
-    pub previous: Side,
     /// What the routers say.
     pub routers: Routers,
     /// How long a rollout may make no progress.
     pub patience: Duration,
     /// How long the previous revision is kept warm.
     pub warm_for: Duration,
+}
+
+impl Signals {
+    /// What speaks against the canary: its own failure, or what the routers found.
+    pub const fn harm(&self) -> Option<&Failure> {
+        match (&self.canary.health, &self.routers.cut_off) {
+            (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
+            (
+                Health::Absent
+                | Health::Starting { .. }
+                | Health::Unschedulable { .. }
+                | Health::Refused { .. }
+                | Health::Ready,
+                None,
+            ) => None,
+        }
+    }
 }

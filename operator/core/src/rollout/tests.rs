@@ -69,7 +69,6 @@ fn wanting(target: u8) -> Signals {
         stable: side(Health::Ready, 4),
         canary: side(Health::Ready, 4),
         canary_is_made: true,
-        previous: Side::ABSENT,
         routers: Routers {
             acknowledged: true,
             released: false,

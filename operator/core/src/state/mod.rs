@@ -35,6 +35,14 @@ pub struct Fleet {
     pub failed: Vec<RevisionHash>,
 }
 
+impl Fleet {
+    /// A revision failed, and is not tried again.
+    pub fn brand(&mut self, revision: &RevisionHash) {
+        self.failed.retain(|hash| hash != revision);
+        self.failed.push(revision.clone());
+    }
+}
+
 /// A revision that served before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Previous {

@@ -26,7 +26,7 @@ use crate::identity::RevisionHash;
 use crate::objects::{pod, selector_of, service};
 use crate::reading::resolution::Resolution;
 use crate::reading::{Reading, health, pods};
-use crate::rollout::{Decision, Ending};
+use crate::rollout::{Decision, Ending, Signals};
 use crate::state::{State, stored};
 
 const HISTORY: usize = 10;
@@ -44,6 +44,7 @@ pub fn condition(conditions: &[Condition], kind: ConditionType) -> Option<&Condi
 pub(crate) fn render(
     reading: &Reading<'_>,
     decision: &Decision,
+    signals: &Signals,
     building: Option<&Failure>,
     now: Timestamp,
 ) -> RewardModelStatus {
@@ -51,7 +52,7 @@ pub(crate) fn render(
     let before = &reading.before;
     let state = &decision.state;
     let problem = problem::of(reading, decision, building);
-    let summary = summary::of(reading, decision, problem.as_ref());
+    let summary = summary::of(reading, decision, signals, problem.as_ref());
     let mut rollout = stored::store(
         state,
         before.rollout.as_ref(),
@@ -90,7 +91,7 @@ pub(crate) fn render(
         history: history(before, decision.ending.as_ref(), now),
         conditions: conditions::of(
             &before.conditions,
-            &summary.conditions(reading, state, problem.as_ref()),
+            &summary.conditions(reading, state, signals, problem.as_ref()),
             model.metadata.generation,
             now,
         ),

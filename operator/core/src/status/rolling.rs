@@ -11,13 +11,12 @@ use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::rollout::{self, Signals};
 use crate::spec::Step;
-use crate::state::{Rollout, Stage, State};
+use crate::state::{Rollout, Stage};
 
 /// A rollout in one word and one sentence.
-pub(super) fn of(reading: &Reading<'_>, state: &State, rollout: &Rollout) -> Summary {
-    let signals = rollout::signals(reading, state);
+pub(super) fn of(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Summary {
     if !rollout.stage.is_leaving()
-        && let Some(summary) = stopped(reading, rollout, &signals)
+        && let Some(summary) = stopped(reading, rollout, signals)
     {
         return summary;
     }
@@ -27,8 +26,8 @@ pub(super) fn of(reading: &Reading<'_>, state: &State, rollout: &Rollout) -> Sum
             .reconciling(ReconcilingReason::ShiftingTraffic)
     };
     match rollout.stage {
-        Stage::Load => preparing(&signals, rollout),
-        Stage::Step { .. } => waiting(&signals, rollout).unwrap_or_else(|| {
+        Stage::Load => preparing(signals, rollout),
+        Stage::Step { .. } => waiting(signals, rollout).unwrap_or_else(|| {
             let goal = rollout::goal(rollout);
             let message = format!(
                 "revision {revision} has {} of the traffic, on its way to {goal}",
@@ -45,7 +44,7 @@ pub(super) fn of(reading: &Reading<'_>, state: &State, rollout: &Rollout) -> Sum
             ),
         )
         .paused(PausedReason::AwaitingApproval),
-        Stage::Promote => waiting(&signals, rollout).unwrap_or_else(|| {
+        Stage::Promote => waiting(signals, rollout).unwrap_or_else(|| {
             let message = format!("traffic moves to revision {revision}: {}", rollout.weight);
             moving(Phase::Promoting, message)
         }),
@@ -172,27 +171,14 @@ pub(super) fn routers(reading: &Reading<'_>) -> Option<Claim> {
 }
 
 /// How the canary is doing.
-pub(super) fn canary(reading: &Reading<'_>, state: &State) -> Option<Claim> {
-    let rollout = state.rollout.as_ref()?;
-    let signals = rollout::signals(reading, state);
+pub(super) fn canary(rollout: &Rollout, signals: &Signals) -> Claim {
     let claim = |status, reason, message: String| Claim {
         kind: ConditionType::CanaryHealthy,
         status,
         reason,
         message,
     };
-    let failure = match (&signals.canary.health, &signals.routers.cut_off) {
-        (Health::Failed(failure), _) | (_, Some(failure)) => Some(failure),
-        (
-            Health::Absent
-            | Health::Starting { .. }
-            | Health::Unschedulable { .. }
-            | Health::Refused { .. }
-            | Health::Ready,
-            None,
-        ) => None,
-    };
-    Some(match failure {
+    match signals.harm() {
         Some(failure) => claim(
             Truth::False,
             failure.reason.as_str(),
@@ -213,5 +199,5 @@ pub(super) fn canary(reading: &Reading<'_>, state: &State) -> Option<Claim> {
             NOT_YET_KNOWN,
             "none of its pods is ready yet".to_owned(),
         ),
-    })
+    }
 }

@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
-use crate::rollout::Decision;
+use crate::rollout::{Decision, Signals};
 use crate::state::{State, Target};
 
 /// The whole in one word and one sentence.
@@ -51,14 +51,19 @@ impl Summary {
 }
 
 /// Sums `reading` and what was decided up.
-pub(super) fn of(reading: &Reading<'_>, decision: &Decision, problem: Option<&Failure>) -> Summary {
+pub(super) fn of(
+    reading: &Reading<'_>,
+    decision: &Decision,
+    signals: &Signals,
+    problem: Option<&Failure>,
+) -> Summary {
     let state = &decision.state;
     if let Some(failure) = problem {
         return stalled(reading, state, failure);
     }
     match &state.rollout {
         None => at_rest(reading, state),
-        Some(rollout) => rolling::of(reading, state, rollout),
+        Some(rollout) => rolling::of(reading, rollout, signals),
     }
 }
 
@@ -182,6 +187,7 @@ impl Summary {
         &self,
         reading: &Reading<'_>,
         state: &State,
+        signals: &Signals,
         problem: Option<&Failure>,
     ) -> Vec<Claim> {
         let mut claims = vec![
@@ -195,7 +201,12 @@ impl Summary {
             verified(reading),
         ];
         claims.extend(rolling::routers(reading));
-        claims.extend(rolling::canary(reading, state));
+        claims.extend(
+            state
+                .rollout
+                .as_ref()
+                .map(|rollout| rolling::canary(rollout, signals)),
+        );
         let present = [
             (
                 ConditionType::Reconciling,

@@ -169,7 +169,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     }
     context
         .routers
-        .listen(&owner, &observed.children.pods, wanted.listens);
+        .listen(&owner, &observed.children, wanted.listens);
     let version = context
         .write_status(&observed.model, &wanted.status)
         .await?;

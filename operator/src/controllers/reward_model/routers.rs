@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures::Stream;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
@@ -23,8 +24,8 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use operator_core::identity::AdminKey;
 use operator_core::objects::router::ADMIN_PORT;
-use operator_core::reading::pods::{is_active, is_ready};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use operator_core::observed::Children;
+use operator_core::reading::pods;
 use tokio::task::AbortHandle;
 use traffic::status::{MAX_BYTES, Report};
 
@@ -73,7 +74,7 @@ impl Routers {
     pub(super) fn new(
         key: Option<AdminKey>,
     ) -> (Self, impl Stream<Item = ObjectRef<Trigger>> + Send + use<>) {
-        let (news, heard) = unbounded_channel();
+        let (news, heard) = unbounded();
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let client = Client::builder(TokioExecutor::new())
@@ -85,29 +86,31 @@ impl Routers {
             heard: Arc::default(),
             news,
         };
-        (routers, stream_of(heard))
+        (routers, heard)
     }
 
     /// What the routers of a model said last.
     pub(super) fn reports(&self, uid: &str) -> Vec<Report> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = heard.get(uid).into_iter().flat_map(HashMap::values);
-        all.filter_map(|one| one.report.clone()).collect()
+        self.told(uid, |one| one.report.clone())
     }
 
     /// What they said first of the table that they act upon: what was counted since is of its weights.
     pub(super) fn first_reports(&self, uid: &str) -> Vec<Report> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = heard.get(uid).into_iter().flat_map(HashMap::values);
-        all.filter_map(|one| one.first.clone()).collect()
+        self.told(uid, |one| one.first.clone())
     }
 
-    /// Listens to the routers among `pods`, or no longer does.
-    pub(super) fn listen(&self, owner: &Owner, pods: &[Arc<Pod>], listens: bool) {
+    fn told(&self, uid: &str, which: impl Fn(&Heard) -> Option<Report>) -> Vec<Report> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = heard.get(uid).into_iter().flat_map(HashMap::values);
+        all.filter_map(which).collect()
+    }
+
+    /// Listens to the routers among `children`, or no longer does.
+    pub(super) fn listen(&self, owner: &Owner, children: &Children, listens: bool) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let addresses: HashMap<String, String> = pods
-            .iter()
-            .filter(|pod| is_router(pod) && is_active(pod) && is_ready(pod))
+        let addresses: HashMap<String, String> = children
+            .routers()
+            .filter(|pod| pods::serves(pod))
             .filter_map(|pod| Some((pod.name_any(), address(pod)?)))
             .collect();
         if addresses.is_empty() {
@@ -166,7 +169,8 @@ impl Routers {
                 if one.report.as_ref() != Some(&report) {
                     one.report = Some(report);
                     // An error means that the controller is ending.
-                    let _ = news.send(ObjectRef::new(&owner.name).within(&owner.namespace));
+                    let _ =
+                        news.unbounded_send(ObjectRef::new(&owner.name).within(&owner.namespace));
                 }
             }
         });
@@ -197,22 +201,11 @@ async fn ask(
     Ok(Report::parse(&body)?)
 }
 
-fn is_router(pod: &Pod) -> bool {
-    let component = pod.labels().get(crds::labels::COMPONENT);
-    component.map(String::as_str) == Some(crds::labels::component::ROUTER)
-}
-
 fn address(pod: &Pod) -> Option<String> {
     let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
     Some(if ip.contains(':') {
         format!("[{ip}]:{ADMIN_PORT}")
     } else {
         format!("{ip}:{ADMIN_PORT}")
-    })
-}
-
-fn stream_of<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send {
-    futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|item| (item, receiver))
     })
 }

@@ -16,16 +16,16 @@ use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, Probe, SecretVolumeSource, Volume,
-    VolumeMount, WeightedPodAffinityTerm,
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodAffinityTerm,
+    PodAntiAffinity, PodSpec, PodTemplateSpec, SecretVolumeSource, Volume, VolumeMount,
+    WeightedPodAffinityTerm,
 };
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::{HTTP_PORT, HTTP_PORT_NAME, child_labels, metadata, pod};
+use super::{HTTP_PORT, HTTP_PORT_NAME, child_labels, disruption_budget, metadata, pod};
 use crate::identity::names;
 use crate::observed::Settings;
 
@@ -91,19 +91,8 @@ pub fn deployment(model: &RewardModel, settings: &Settings) -> Deployment {
 
 /// One router may be evicted at a time.
 pub fn budget(model: &RewardModel) -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: own(model, names::router(&model.name_any())),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
-            selector: Some(LabelSelector {
-                match_labels: Some(selector(model)),
-                ..LabelSelector::default()
-            }),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        status: None,
-    }
+    let metadata = own(model, names::router(&model.name_any()));
+    disruption_budget::of(metadata, selector(model))
 }
 
 fn pod_spec(model: &RewardModel, settings: &Settings) -> PodSpec {
@@ -197,23 +186,9 @@ fn container(model: &RewardModel, settings: &Settings) -> Container {
             ..EnvVar::default()
         }]),
         resources: resources.map(pod::requirements),
-        startup_probe: Some(probe("/health/live", 1, 60)),
-        readiness_probe: Some(probe("/health/ready", 1, 2)),
-        liveness_probe: Some(probe("/health/live", 10, 3)),
+        startup_probe: Some(pod::probe("/health/live", 1, 60)),
+        readiness_probe: Some(pod::probe("/health/ready", 1, 2)),
+        liveness_probe: Some(pod::probe("/health/live", 10, 3)),
         ..container
-    }
-}
-
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String(HTTP_PORT_NAME.to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        failure_threshold: Some(failures),
-        timeout_seconds: Some(5),
-        ..Probe::default()
     }
 }
