@@ -46,6 +46,11 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture
 
+.PHONY: bench-router
+bench-router: ## what a request costs in the router, beside nginx: CPU, time, memory (minutes)
+	@hack/deps router-bench
+	$(CARGO) test --release --locked -p traffic -p router -p inference-server --test cost -- --ignored --nocapture
+
 # Where cluster work happens: a Kubernetes on this machine (local, and auto until kind follows), or the
 # one of the current kubeconfig context, whose nodes pull the images from REGISTRY.
 CLUSTER ?= auto
@@ -73,12 +78,23 @@ images: cluster-up ## builds the images and brings them into the cluster
 	@e2e/cluster/images
 
 .PHONY: demo
-demo: images ## a model applied, measured, replaced under load, and a bad one refused
+demo: images ## a model applied, measured, replaced in steps under load, and a harmful one cut off
 	@e2e/demo/run
 
 .PHONY: demo-down
 demo-down: cluster-down ## removes all of the demo
 
+.PHONY: bench-rollback
+bench-rollback: images ## how long a canary that turns bad has traffic, by fault and load (RUNS=3; 15 minutes)
+	@e2e/cluster/images faulty
+	@mkdir -p target/bench
+	@e2e/bench/rollback --runs=$(or $(RUNS),3) >target/bench/rollback.json.part
+	@mv target/bench/rollback.json.part target/bench/rollback.json
+
 .PHONY: e2e
 e2e: ## the demo and the claims that only a real cluster can show
 	@e2e/test
+
+.PHONY: e2e-full
+e2e-full: ## the same, more thoroughly
+	@FULL=1 ROUNDS=20 IDLE_SECONDS=60 e2e/test

@@ -50,17 +50,39 @@ model() { # folder, lines...
 # The sample that goes in steps.
 stepped() { sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/stepped.yaml"; } # folder
 
+# The sample with a golden set, which meets copies of live requests too before it goes in steps.
+proven() { # folder
+    sed "s|path: tiny-reward-v1|path: $1|; s|^      - setWeight: 10|      - shadow: {percent: 100, minPairs: 100, maxDuration: 1m}\n&|" "$root/manifests/samples/golden.yaml"
+    printf '      - setWeight: 50\n      - pause: {duration: 5s}\n'
+}
+golden_set() { # file
+    kubectl -n demo create configmap golden --from-file=pairs.jsonl="$1" --dry-run=client -o yaml |
+        kubectl apply --server-side --force-conflicts -f - >/dev/null
+}
+
+# The same on GPUs that only the scheduler knows of.
+on_gpus() { # folder, replicas, maxSurge, minAvailable
+    stepped "$1" | sed "s/replicas: 2/replicas: $2/; s/maxSurge: 1/maxSurge: $3/; s/minAvailable: 50%/minAvailable: $4/; s/duration: 5s/duration: 1s/; s/duration: 30m/duration: 0s/"
+    printf '  server: {args: [--device=cpu], image: "%s", resources: {limits: {nvidia.com/gpu: "1"}}}\n' "$(image inference-server)"
+}
+
 # A human's click.
 command() { kubectl -n demo annotate --overwrite rwm helpfulness "betterai.dev/command=$1/$RANDOM$RANDOM" >/dev/null; } # verb
 
-# Waits until a field of helpfulness, which may not be there yet, has a value.
+# Waits until a field of helpfulness, which may not be there yet, has a value. What the status says of an
+# older spec is no answer, here and below.
 becomes() { # path, value, seconds
-    local i
+    local i now
     for ((i = 0; i < 5 * ${3:-60}; i++)); do
-        [[ $(get helpfulness "$1" 2>/dev/null) != "$2" ]] || return 0
+        now=$(get helpfulness "{.metadata.generation} {.status.observedGeneration} $1" 2>/dev/null) || true
+        [[ $now != "${now%% *} ${now%% *} $2" ]] || return 0
         sleep 0.2
     done
     broken "$1 is $(get helpfulness "$1"), not $2: $(get helpfulness '{.status.message}')"
+}
+seen() { # name
+    kubectl -n demo wait --for=jsonpath='{.status.observedGeneration}'="$(get "$1" '{.metadata.generation}')" \
+        "rwm/$1" --timeout=90s >/dev/null || broken "$1: the operator does not look at it"
 }
 
 # The same under another name, with one replica.
@@ -71,15 +93,26 @@ named() { # name, folder, lines...
 get() { kubectl -n demo get rwm "$1" -o "jsonpath=$2"; } # name, path
 apply() { kubectl -n demo apply -f - >/dev/null; }
 ready() { # name
+    seen "$1"
     kubectl -n demo wait --for=condition=Ready "rwm/$1" --timeout=90s >/dev/null ||
         broken "$1 is not Ready: $(get "$1" '{.status.message}')"
 }
 stalled() { # name, reason, words of its message
+    seen "$1"
     kubectl -n demo wait --for=jsonpath='{.status.conditions[?(@.type=="Stalled")].reason}'="$2" "rwm/$1" --timeout=90s >/dev/null ||
         broken "$1 is not Stalled/$2: $(get "$1" '{.status}')"
     local message
     message=$(get "$1" '{.status.conditions[?(@.type=="Stalled")].message}')
     [[ $message == *"$3"* ]] || broken "$1: the message does not say '$3': $message"
+}
+
+# Kills the process of a pod's first container, as a kernel that runs out of memory does. Local only.
+kill_process() { # pod
+    local container socket
+    container=$(kubectl -n demo get pod "$1" -o jsonpath='{.status.containerStatuses[0].containerID}')
+    kill -KILL "$(for socket in "$run"/containerd.sock "$run"/node-*/containerd.sock; do
+        [[ ! -S $socket ]] || ctr -a "$socket" -n k8s.io tasks ls
+    done | awk -v id="${container#*://}" '$1 == id {print $2}')"
 }
 
 # Runs the client as a pod and prints what it says.

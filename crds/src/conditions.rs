@@ -164,6 +164,94 @@ words! {
     }
 }
 
+words! {
+    /// Condition types of an `ABExperiment`.
+    ExperimentConditionType {
+        /// Always present: the split is in force, or over.
+        Ready,
+        /// A verdict is there.
+        Complete,
+        /// What follows from it is live.
+        Applied,
+        /// Present only when True: work is in flight.
+        Reconciling,
+        /// Present only when True: waiting on purpose.
+        Paused,
+        /// Present only when True: a human is needed.
+        Stalled,
+        /// Users fall to variants as their weights say.
+        SampleRatioOK,
+        /// No guardrail shows harm.
+        GuardrailsOK,
+        /// Every goal has enough users.
+        SufficientData,
+    }
+}
+
+words! {
+    /// Reasons of `Ready` of an experiment.
+    ExperimentReadyReason {
+        /// Users are dealt and counted.
+        Running,
+        /// A verdict is there.
+        Concluded,
+        /// A variant cannot serve.
+        VariantsNotReady,
+        /// `spec.suspend`.
+        Suspended,
+        /// `schedule.startAt` lies ahead.
+        NotStarted,
+        /// A human is needed; `Stalled` says why.
+        Stalled,
+    }
+}
+
+words! {
+    /// Reasons of `Stalled` of an experiment.
+    ExperimentStalledReason {
+        /// A variant's RewardModel is not there, or cannot be compared.
+        InvalidVariant,
+        /// Another experiment has the endpoint.
+        EndpointConflict,
+        /// The spec asks for what cannot be.
+        InvalidSpec,
+        /// The status was written by another version, in words that this one does not know.
+        UnknownState,
+    }
+}
+
+words! {
+    /// Reasons of `Complete`.
+    CompleteReason {
+        /// A variant is better.
+        Won,
+        /// Every variant harms.
+        Lost,
+        /// The data do not say.
+        Inconclusive,
+        /// Users did not fall to variants as they should.
+        Invalid,
+        /// A human stopped it.
+        Aborted,
+    }
+}
+
+words! {
+    /// Reasons of `Applied`.
+    AppliedReason {
+        /// The endpoint serves the variant.
+        Promoted,
+        /// Everybody is control's again, because variants harm.
+        RolledBack,
+        /// Everybody is control's again.
+        KeptControl,
+        /// Nothing follows but the report.
+        Reported,
+    }
+}
+
+/// Reason of `Reconciling` of an experiment.
+pub const WARMING_VARIANTS: &str = "WarmingVariants";
 /// Reason of an informative condition that is True.
 pub const AS_EXPECTED: &str = "AsExpected";
 /// Reason of an informative condition that is Unknown.

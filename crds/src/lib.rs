@@ -15,6 +15,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+pub use v1alpha1::ab_experiment::{ABExperiment, ABExperimentSpec, ABExperimentStatus};
 pub use v1alpha1::reward_model::{RewardModel, RewardModelSpec, RewardModelStatus};
 
 /// The API group of every resource, label and annotation.
@@ -24,7 +25,7 @@ pub const GROUP: &str = "betterai.dev";
 /// the schema checks shapes only, so that a status of a newer operator is never refused by an older
 /// definition: an operator that cannot write its decision down cannot act.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut definitions = vec![RewardModel::crd()];
+    let mut definitions = vec![RewardModel::crd(), ABExperiment::crd()];
     let versions = definitions
         .iter_mut()
         .flat_map(|definition| &mut definition.spec.versions);
@@ -53,7 +54,7 @@ fn loosen(schema: &mut JSONSchemaProps) {
         ..schema.clone()
     };
     // The keys of a list that is a map have to be there; such lists are Kubernetes' own conditions,
-    // and our gates.
+    // and our gates and variants.
     if !schema
         .properties
         .iter()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crds::RewardModel;
+use crds::{ABExperiment, RewardModel};
 
 #[test]
 fn every_sample_parses_passes_the_rules_and_is_written_back_equal() {
@@ -12,6 +12,18 @@ fn every_sample_parses_passes_the_rules_and_is_written_back_equal() {
         let path = file.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         let written: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        if written.get("kind").and_then(serde_json::Value::as_str) == Some("ABExperiment") {
+            let experiment: ABExperiment = serde_json::from_value(written.clone())
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let back = serde_json::to_value(&experiment).unwrap();
+            kube::core::cel::validate_cel_schema::<ABExperiment>(&back, None).unwrap();
+            assert_eq!(
+                back.pointer("/spec/metrics"),
+                written.pointer("/spec/metrics")
+            );
+            count += 1;
+            continue;
+        }
         let model: RewardModel = serde_json::from_value(written.clone())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let back = serde_json::to_value(&model).unwrap();

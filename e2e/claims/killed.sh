@@ -2,7 +2,7 @@
 # An operator that is killed at random moments of a rollout.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-claim "an operator that is killed fails no request and reaches the same end (${ROUNDS:=3} times)"
+claim "an operator that is killed fails no request and reaches the same end (${ROUNDS:=1} times)"
 model tiny-reward-v2 | apply
 ready helpfulness
 start_client killed load --url $url --duration $((ROUNDS * 14))

@@ -26,20 +26,19 @@ refused bad-digest DigestMismatch "pin the new digest" \
     < <(named bad-digest tiny-reward-v1 "digest: sha256:$(printf '0%.0s' {1..64})")
 refused bad-folder VolumeUnavailable "check the claim and the path" < <(named bad-folder nowhere)
 
-claim "so have a missing claim, an unknown source, a taken name and a path outside of the volume"
+claim "so have a missing claim, a source with a password in it, a taken name and a path outside of the volume"
 refused bad-claim VolumeUnavailable "create it" < <(named bad-claim x | sed 's/claimName: models/claimName: nowhere/')
-refused bad-source InvalidSpec "model.source.pvc" < <(cat <<'EOT'
+refused bad-source InvalidSpec "may be a secret" < <(cat <<'EOT'
 apiVersion: betterai.dev/v1alpha1
 kind: RewardModel
 metadata: {name: bad-source}
 spec:
   model:
-    source: {huggingFace: {repo: a/b, revision: "0123456789012345678901234567890123456789"}}
+    source: {objectStore: {url: "https://me:password@store.example/models"}}
     cache: {claimName: models}
 EOT
 )
-refused bad-gateway InvalidSpec "traffic.gateway" \
-    < <(named bad-gateway tiny-reward-v1; printf '  traffic: {gateway: {parentRefs: [{name: g}]}}\n')
+refused bad-field InvalidSpec "calibration.scale" < <(named bad-field tiny-reward-v1 'calibration: {scale: "-2"}')
 kubectl -n demo create service clusterip taken --tcp=80 --dry-run=client -o yaml | apply
 refused taken NameConflict "delete or rename it" < <(named taken tiny-reward-v1)
 outside=$(named bad-path ../../etc | kubectl -n demo create --dry-run=server -f - 2>&1) && broken "a path outside of the volume is accepted"
@@ -53,7 +52,7 @@ for line in "${expected[@]}"; do
     IFS='|' read -r name reason words <<<"$line"
     [[ $name == taken ]] || same "$(kubectl -n demo get deployments -l "betterai.dev/model=$name" -o name)" "" "Deployments of $name"
     case $name in
-        bad-claim | bad-source | bad-gateway | taken) ;;
+        bad-claim | bad-source | bad-field | taken) ;;
         *) same "$(get "$name" '{.status.model.lastFailure.reason}')" "$reason" "lastFailure of $name" ;;
     esac
 done

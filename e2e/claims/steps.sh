@@ -45,10 +45,16 @@ becomes "{.status.conditions[?(@.type=='Stalled')].reason}" CutOff 5
 stepped tiny-reward-v1 | apply
 ready helpfulness
 
-claim "abort takes everything back, and the same manifest does not try again until retry"
+claim "abort takes everything back at once, also while a pod of the old revision is missing; the same manifest does not try again until retry"
 stepped tiny-reward-v2 | sed 's/duration: 5s/duration: 10m/' | apply
 becomes "{.status.traffic[1].appliedWeight}" 10
+kubectl -n demo delete --force --grace-period=0 "$(kubectl -n demo get pods -l "betterai.dev/revision=$(stable)" -o name | head -1)" >/dev/null 2>&1
 command abort
+began=$(date +%s%N)
+for ((i = 0; i < 50; i++)); do [[ $(get helpfulness '{.status.traffic[*].appliedWeight}') == *" 10" ]] || break; sleep 0.1; done
+took=$((($(date +%s%N) - began) / 1000000))
+claim "  off the new revision in every router after $took ms"
+((took < 5000)) || broken "traffic is on the new revision still" # a second, on a machine that does nothing else
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" AbortedByUser
 same "$(get helpfulness '{.status.lastCommand.result}')" Done "the command"
 same "$(stable)" "$old" "stable revision"

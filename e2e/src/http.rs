@@ -27,6 +27,8 @@ pub struct Answer {
     pub status: u16,
     /// The header `x-model-version`.
     pub model_version: String,
+    /// The header `x-betterai-variant`; empty where there is none.
+    pub variant: String,
     /// The body.
     pub body: Vec<u8>,
     closes: bool,
@@ -56,7 +58,7 @@ impl Client {
     /// # Errors
     /// When no whole answer came.
     pub fn post_fresh(&self, path: &str, body: &str) -> anyhow::Result<Answer> {
-        self.post(self.connect()?, path, body, "close")
+        self.post(self.connect()?, path, body, "Connection: close")
             .map(|(answer, _)| answer)
     }
 
@@ -65,11 +67,24 @@ impl Client {
     /// # Errors
     /// As [`Client::post_fresh`].
     pub fn post_kept(&self, path: &str, body: &str) -> anyhow::Result<Answer> {
+        self.kept_with(path, body, "Connection: keep-alive")
+    }
+
+    /// The same for a user, whose id is in the header `x-user-id`.
+    ///
+    /// # Errors
+    /// As [`Client::post_fresh`].
+    pub fn post_kept_as(&self, user: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        let headers = format!("Connection: keep-alive\r\nX-User-Id: {user}");
+        self.kept_with(path, body, &headers)
+    }
+
+    fn kept_with(&self, path: &str, body: &str, headers: &str) -> anyhow::Result<Answer> {
         let stream = match self.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        let (answer, stream) = self.post(stream, path, body, "keep-alive")?;
+        let (answer, stream) = self.post(stream, path, body, headers)?;
         if !answer.closes {
             self.kept
                 .lock()
@@ -110,10 +125,10 @@ impl Client {
         mut stream: TcpStream,
         path: &str,
         body: &str,
-        connection: &str,
+        headers: &str,
     ) -> anyhow::Result<(Answer, TcpStream)> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n\r\n{body}",
             self.host,
             body.len()
         );
@@ -148,7 +163,8 @@ pub fn read(reader: &mut impl BufRead) -> anyhow::Result<Answer> {
         .nth(1)
         .and_then(|status| status.parse().ok());
     let status = status.with_context(|| format!("read: {line:?} is not HTTP"))?;
-    let (mut length, mut closes, mut model_version) = (0_usize, false, String::new());
+    let (mut length, mut closes) = (0_usize, false);
+    let (mut model_version, mut variant) = (String::new(), String::new());
     loop {
         line.clear();
         if reader.read_line(&mut line).context("read")? == 0 {
@@ -162,6 +178,7 @@ pub fn read(reader: &mut impl BufRead) -> anyhow::Result<Answer> {
             "content-length" => length = value.parse().context("read: content-length")?,
             "connection" => closes = value.eq_ignore_ascii_case("close"),
             "x-model-version" => value.clone_into(&mut model_version),
+            "x-betterai-variant" => value.clone_into(&mut variant),
             _ => {}
         }
     }
@@ -172,6 +189,7 @@ pub fn read(reader: &mut impl BufRead) -> anyhow::Result<Answer> {
     Ok(Answer {
         status,
         model_version,
+        variant,
         body,
         closes,
     })

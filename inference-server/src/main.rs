@@ -45,7 +45,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+/// A source that may answer the next time is told from one that says no, as in `sysexits.h`: whoever
+/// starts Jobs tries again.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<cli::fetch::Failure>() {
+        Some(failure) if failure.passes => ExitCode::from(cli::fetch::TRY_AGAIN),
+        Some(_) | None => ExitCode::FAILURE,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -96,6 +97,12 @@ impl Metrics {
             drop(metrics.errors.get_or_create(&ErrorType { error_type }));
         }
         metrics
+    }
+
+    /// The same, and what `more` knows when it is asked.
+    pub(crate) fn and(mut self, more: Box<dyn Collector>) -> Self {
+        self.registry.register_collector(more);
+        self
     }
 
     fn registered() -> Self {

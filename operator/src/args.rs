@@ -30,9 +30,19 @@ pub(crate) struct Run {
     /// The same where its pods ask for nvidia.com/gpu; --server-image when absent.
     #[arg(long, env = "OPERATOR_SERVER_IMAGE_CUDA")]
     pub(crate) server_image_cuda: Option<String>,
+    /// How many RewardModels may load a new revision or exchange their routers at once in the cluster;
+    /// the others wait and say so. Going back to what is warm waits for nobody.
+    #[arg(long, env = "OPERATOR_MAX_LOADING", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) max_loading: usize,
+    /// The Prometheus that gates of the kind `prometheus` ask, such as `http://prometheus.monitoring:9090`.
+    #[arg(long, env = "OPERATOR_PROMETHEUS_URL", value_parser = http_url)]
+    pub(crate) prometheus_url: Option<String>,
     /// The namespace that the operator runs in; by default that of its own account.
     #[arg(long, env = "OPERATOR_NAMESPACE")]
     pub(crate) namespace: Option<String>,
+    /// Name of the Lease that the election is about.
+    #[arg(long, env = "OPERATOR_LEASE", default_value = "betterai-operator")]
+    pub(crate) lease: String,
     /// Address of /health/live, /health/ready and /metrics.
     #[arg(long, env = "OPERATOR_LISTEN", default_value = "[::]:8080")]
     pub(crate) listen: SocketAddr,
@@ -59,6 +69,26 @@ pub(crate) struct Health {
         default_value = "http://127.0.0.1:8080/health/live"
     )]
     pub(crate) url: String,
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let parsed: hyper::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match (parsed.scheme_str(), parsed.authority(), parsed.query()) {
+        (Some("http"), Some(_), None) => Ok(text.to_owned()),
+        (Some("https"), ..) => Err(
+            "https is not spoken to Prometheus by this version: name its Service by http"
+                .to_owned(),
+        ),
+        (_, _, _) => Err("write it as http://HOST:PORT, with a path where it has one".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("with 0 nothing would ever start: write at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// Image of the scoring server that belongs to this version.

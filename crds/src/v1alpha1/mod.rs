@@ -4,4 +4,5 @@
     reason = "the derive of KubeSchema copies each struct into a private scope"
 )]
 
+pub mod ab_experiment;
 pub mod reward_model;

@@ -1,14 +1,16 @@
 //! The client of the demo and of the cluster tests: fills the claim, measures accuracy, sends load.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use e2e::http::Client;
-use e2e::{accuracy, fill, load};
+use e2e::{accuracy, feedback, fill, load, users};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -30,6 +32,13 @@ enum Command {
         #[arg(long, default_value = "/preferences-eval.jsonl")]
         pairs: PathBuf,
     },
+    /// Sends preference pairs as feedback to a rollout.
+    Feedback {
+        #[arg(long)]
+        url: String,
+        #[arg(long, default_value = "/preferences-eval.jsonl")]
+        pairs: PathBuf,
+    },
     /// Sends open-loop load and prints what became of it.
     Load {
         #[arg(long)]
@@ -38,10 +47,47 @@ enum Command {
         pairs: PathBuf,
         #[arg(long, default_value_t = 50)]
         rate: u32,
+        /// So many users ask, instead of the prompts alone.
+        #[arg(long)]
+        users: Option<NonZero<u32>>,
         /// Seconds.
         #[arg(long)]
         duration: u64,
     },
+    /// Has users ask, and say what they think of the variant that has answered.
+    Users {
+        #[arg(long)]
+        url: String,
+        #[arg(long, default_value = "/preferences-eval.jsonl")]
+        pairs: PathBuf,
+        #[arg(long, default_value_t = 1_000)]
+        users: usize,
+        #[arg(long, default_value_t = 50)]
+        rate: u32,
+        /// Seconds.
+        #[arg(long)]
+        duration: u64,
+        #[arg(long, default_value = "accepted")]
+        event: String,
+        /// VARIANT=CHANCE, of each user who is content.
+        #[arg(long, value_parser = chance)]
+        chance: Vec<(String, f64)>,
+    },
+}
+
+fn chance(text: &str) -> anyhow::Result<(String, f64)> {
+    let (variant, chance) = text.split_once('=').context("write VARIANT=CHANCE")?;
+    Ok((variant.to_owned(), chance.parse()?))
+}
+
+fn stopping(after: u64) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let timer = stop.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(after));
+        timer.store(true, Ordering::Relaxed);
+    });
+    stop
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,21 +97,37 @@ fn main() -> anyhow::Result<()> {
             &Client::new(&url)?,
             &accuracy::pairs(&pairs)?,
         )?),
+        Command::Feedback { url, pairs } => print(&feedback::send(
+            &Client::new(&url)?,
+            &accuracy::pairs(&pairs)?,
+        )?),
         Command::Load {
             url,
             pairs,
             rate,
+            users,
             duration,
         } => {
             let client = Arc::new(Client::new(&url)?);
-            let stop = Arc::new(AtomicBool::new(false));
-            let timer = stop.clone();
-            std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_secs(duration));
-                timer.store(true, Ordering::Relaxed);
-            });
-            print(&load::run(&client, &accuracy::pairs(&pairs)?, rate, &stop))
+            let stop = stopping(duration);
+            let pairs = accuracy::pairs(&pairs)?;
+            print(&load::run(&client, &pairs, (rate, users), &stop))
         }
+        Command::Users {
+            url,
+            pairs,
+            users: count,
+            rate,
+            duration,
+            event,
+            chance,
+        } => print(&users::run(
+            &Client::new(&url)?,
+            &accuracy::pairs(&pairs)?,
+            (count, rate),
+            (&event, &chance.into_iter().collect()),
+            &stopping(duration),
+        )?),
     }
 }
 

@@ -5,6 +5,7 @@
 //! etcd and a real API server; no container is started.
 
 mod figures;
+mod routers;
 mod stand_in;
 
 pub use figures::{Figures, measure};

@@ -7,13 +7,15 @@ use anyhow::Context;
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use super::routers::Routers;
 
 /// Objects that are worked on at once.
 const AT_ONCE: usize = 16;
@@ -23,9 +25,17 @@ const AT_ONCE: usize = 16;
 /// # Errors
 /// When the API server refuses what a controller writes.
 pub async fn run(client: Client) -> anyhow::Result<()> {
+    let routers = Routers::default();
     tokio::try_join!(
+        routers.clone().serve(),
+        each::<ConfigMap, _>(&client, |_, object| {
+            routers.table(&object);
+            Box::pin(async { Ok(()) })
+        }),
         each::<Deployment, _>(&client, |client, object| Box::pin(deployment(
-            client, object
+            client,
+            object,
+            routers.clone()
         ))),
         each::<Job, _>(&client, |client, object| Box::pin(job(client, object))),
         each::<Service, _>(&client, |client, object| Box::pin(service(client, object))),
@@ -51,20 +61,28 @@ where
         .await
 }
 
-async fn deployment(client: Client, object: Deployment) -> anyhow::Result<()> {
+async fn deployment(client: Client, object: Deployment, routers: Routers) -> anyhow::Result<()> {
     let spec = object.spec.clone().context("a Deployment without spec")?;
     let wanted = spec.replicas.unwrap_or(1);
     let generation = object.metadata.generation;
+    let namespace = object.namespace().unwrap_or_default();
+    let model = object.labels().get("betterai.dev/model");
     let status = object.status.clone().unwrap_or_default();
     if status.observed_generation == generation && status.ready_replicas == Some(wanted) {
         return Ok(());
     }
     for index in 0..wanted {
         let name = format!("{}-{index}", object.name_any());
-        let ready = json!({"phase": "Running", "conditions": [
+        let address = model
+            .filter(|_| object.name_any().ends_with("-router"))
+            .map(|model| routers.address(&namespace, model, &name));
+        let ready = json!({"phase": "Running", "podIP": address, "conditions": [
             {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"},
         ]});
-        make_pod(&client, &object, &name, &spec.template, Value::Null, ready).await?;
+        // There is no ReplicaSet, and nobody who collects what has no owner.
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
+            "name": format!("{}-0", object.name_any()), "uid": object.uid()}]);
+        make_pod(&client, &object, &name, &spec.template, owner, ready).await?;
     }
     let followed = json!({"status": {
         "observedGeneration": generation, "replicas": wanted, "updatedReplicas": wanted,
@@ -74,12 +92,7 @@ async fn deployment(client: Client, object: Deployment) -> anyhow::Result<()> {
     let patch = Patch::Merge(&followed);
     api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
         .await?;
-    slices(
-        &client,
-        &object.namespace().unwrap_or_default(),
-        object.labels().get("betterai.dev/model"),
-    )
-    .await
+    slices(&client, &namespace, model).await
 }
 
 async fn job(client: Client, object: Job) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ mod question;
 
 pub use answer::{Answer, By, Item, Unanswered, read_answer, write_answer, write_unanswered};
 pub use bytes::Torn;
-pub use model::Model;
+pub use model::{Forget, Model};
 pub use question::{Question, Until, read_question, write_question};
 
 /// The path of the route.
@@ -25,6 +25,8 @@ pub const PATH: &str = "/internal/score";
 pub const MODEL_PATH: &str = "/internal/model";
 /// The path that shows how texts are turned into tokens.
 pub const TOKENS_PATH: &str = "/internal/tokens";
+/// The path that lets a server forget scores.
+pub const CACHE_PATH: &str = "/internal/cache";
 /// The content type of both bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.betterai.scores";
 

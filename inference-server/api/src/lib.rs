@@ -8,6 +8,7 @@ pub mod chat;
 pub mod cohere;
 pub mod dialect;
 pub mod evaluate;
+pub mod feedback;
 pub mod input;
 pub mod internal;
 pub mod json;

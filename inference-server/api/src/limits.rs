@@ -69,7 +69,7 @@ impl Limits {
             let characters = text.chars().count();
             if characters > self.max_characters {
                 return Err(Problem::unprocessable(format!(
-                    "{name} has {characters} characters, {} are allowed: shorten it, or raise --max-characters",
+                    "{name} has {characters} characters, {} are allowed: shorten it, or raise --max-characters (of a RewardModel: traffic.limits.maxCharacters)",
                     self.max_characters
                 )));
             }
@@ -88,7 +88,7 @@ impl Limits {
             )))
         } else if items > self.max_batch {
             Err(Problem::unprocessable(format!(
-                "{name} has {items} items, {} are allowed: send several requests, or raise --max-batch",
+                "{name} has {items} items, {} are allowed: send several requests, or raise --max-batch (of a RewardModel: traffic.limits.maxBatch)",
                 self.max_batch
             )))
         } else {

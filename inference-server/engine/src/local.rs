@@ -120,6 +120,7 @@ impl Scorer for LocalScorer {
                 inference,
                 cached,
             },
+            variant: None,
         })
     }
 

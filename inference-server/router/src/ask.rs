@@ -8,16 +8,16 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::StatusCode;
 use inference_api::internal::{self, By, read_answer};
 use inference_scoring::{Calibration, Description, Origin, ScoreError, Scores, wire};
 use serde::Deserialize;
-use traffic::table::Row;
+use traffic::table::Target;
 
-use crate::endpoints::Endpoint;
-use crate::pool::{Lost, Reply};
+use crate::endpoints::{Endpoint, Said};
+use crate::pool::{Lost, Reply, Request};
+
+const JSON: &str = "application/json";
 
 /// Why an endpoint gave no scores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,15 @@ impl Unasked {
         }
     }
 
+    /// The same, with the place of its input among more of them.
+    pub(crate) fn moved(self, place: impl FnOnce(usize) -> usize) -> Self {
+        match self {
+            Self::Declined(error) => Self::Declined(error.moved(place)),
+            Self::Failed(error) => Self::Failed(error.moved(place)),
+            Self::Unreachable | Self::Refused(_) | Self::Late | Self::Another => self,
+        }
+    }
+
     /// What it is to the client.
     pub(crate) fn error(self) -> ScoreError {
         match self {
@@ -70,7 +79,7 @@ impl From<ScoreError> for Unasked {
 /// Asks an endpoint for scores. The body is written once for all that are asked.
 pub(crate) async fn scores(
     endpoint: &Endpoint,
-    row: &Row,
+    target: &Target,
     question: Bytes,
     origin: &Origin,
     until: Instant,
@@ -82,7 +91,7 @@ pub(crate) async fn scores(
     let read = read_answer(&reply.body);
     let read = read.map_err(|_| Unasked::Failed(ScoreError::Engine { index: None }))?;
     let answer = read.map_err(|why| Unasked::from(wire::error(why)))?;
-    let by = described(endpoint, row, &reply.body, answer.by)?;
+    let by = described(endpoint, target, &reply.body, answer.by)?;
     Ok(wire::scores(answer, by))
 }
 
@@ -94,7 +103,8 @@ pub(crate) async fn post(
     origin: &Origin,
     until: Instant,
 ) -> Result<Reply, Unasked> {
-    let request = request(endpoint, Method::POST, path, question, origin)?;
+    let kind = internal::CONTENT_TYPE;
+    let request = request(endpoint, "POST", path, (kind, question), origin);
     let left = until.saturating_duration_since(Instant::now());
     in_time(endpoint, request, left).await
 }
@@ -104,14 +114,8 @@ pub(crate) async fn model(
     endpoint: &Endpoint,
     patience: Duration,
 ) -> Result<internal::Model, Unasked> {
-    let path = internal::MODEL_PATH;
-    let request = request(
-        endpoint,
-        Method::GET,
-        path,
-        Bytes::new(),
-        &Origin::default(),
-    )?;
+    let (path, nothing) = (internal::MODEL_PATH, (JSON, Bytes::new()));
+    let request = request(endpoint, "GET", path, nothing, &Origin::default());
     let reply = in_time(endpoint, request, patience).await?;
     if reply.status != StatusCode::OK {
         return Err(other(&reply));
@@ -120,9 +124,38 @@ pub(crate) async fn model(
     model.map_err(|_| Unasked::Failed(ScoreError::Engine { index: None }))
 }
 
+/// What an endpoint that was asked to forget has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgetting {
+    Done,
+    /// It remembers nothing.
+    NoCache,
+}
+
+/// Asks an endpoint to forget the scores of a version.
+pub(crate) async fn forget(
+    endpoint: &Endpoint,
+    version: &str,
+    patience: Duration,
+) -> Result<Forgetting, Unasked> {
+    let body = internal::Forget {
+        model_version: version.to_owned(),
+    };
+    // A string: there is nothing that JSON could not write.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let (path, body, origin) = (internal::CACHE_PATH, (JSON, body.into()), Origin::default());
+    let request = request(endpoint, "POST", path, body, &origin);
+    let reply = in_time(endpoint, request, patience).await?;
+    match reply.status {
+        StatusCode::OK => Ok(Forgetting::Done),
+        StatusCode::CONFLICT => Ok(Forgetting::NoCache),
+        _ => Err(other(&reply)),
+    }
+}
+
 async fn in_time(
     endpoint: &Endpoint,
-    request: Request<Full<Bytes>>,
+    request: Request,
     patience: Duration,
 ) -> Result<Reply, Unasked> {
     match tokio::time::timeout(patience, endpoint.pool.send(request)).await {
@@ -134,34 +167,31 @@ async fn in_time(
 
 fn request(
     endpoint: &Endpoint,
-    method: Method,
+    method: &'static str,
     path: &'static str,
-    body: Bytes,
+    (kind, body): (&'static str, Bytes),
     origin: &Origin,
-) -> Result<Request<Full<Bytes>>, Unasked> {
-    const ID: HeaderName = HeaderName::from_static("x-request-id");
-    const TRACE: HeaderName = HeaderName::from_static("traceparent");
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, endpoint.pool.address())
-        .header(CONTENT_TYPE, internal::CONTENT_TYPE);
+) -> Request {
+    let (address, length) = (endpoint.pool.address(), body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n"
+    );
     let trace = origin.trace.as_deref().unwrap_or_default();
-    for (name, text) in [(ID, origin.id.as_str()), (TRACE, trace)] {
-        if let Ok(value) = HeaderValue::from_str(text)
-            && !text.is_empty()
-        {
-            request = request.header(name, value);
+    for (name, text) in [("x-request-id", origin.id.as_str()), ("traceparent", trace)] {
+        // What is no header value would be another request.
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            head.extend([name, ": ", text, "\r\n"]);
         }
     }
-    request
-        .body(Full::new(body))
-        .map_err(|_| Unasked::Unreachable)
+    head.push_str("\r\n");
+    Request {
+        head: head.into(),
+        body,
+    }
 }
 
 fn is_ours(reply: &Reply) -> bool {
-    let kind = reply.headers.get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind == internal::CONTENT_TYPE)
+    reply.kind == internal::CONTENT_TYPE
 }
 
 /// What a server tells in words, before a request has reached what scores.
@@ -194,40 +224,45 @@ fn other(reply: &Reply) -> Unasked {
 /// Who gave the answer, where it is who was meant.
 fn described(
     endpoint: &Endpoint,
-    row: &Row,
+    target: &Target,
     body: &Bytes,
     by: &[u8],
 ) -> Result<Arc<Description>, Unasked> {
     let known = endpoint.by.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((bytes, description)) = &*known
-        && bytes == by
+    if let Some(said) = &*known
+        && said.bytes == by
+        && said.calibration == target.calibration
     {
-        return Ok(description.clone());
+        return Ok(said.description.clone());
     }
     drop(known);
     let read: By = serde_json::from_slice(by).map_err(|_| Unasked::Another)?;
-    let description = Arc::new(description(read, row).ok_or_else(|| {
+    let description = Arc::new(description(read, target).ok_or_else(|| {
         endpoint.is_another.store(true, Ordering::Relaxed);
         Unasked::Another
     })?);
     let mut known = endpoint.by.lock().unwrap_or_else(PoisonError::into_inner);
-    *known = Some((body.slice_ref(by), description.clone()));
+    *known = Some(Said {
+        bytes: body.slice_ref(by),
+        calibration: target.calibration.clone(),
+        description: description.clone(),
+    });
     Ok(description)
 }
 
 /// How the answers of a revision are described; `None` where they are another one's.
-pub(crate) fn description(by: By, row: &Row) -> Option<Description> {
+pub(crate) fn description(by: By, target: &Target) -> Option<Description> {
     let is_meant = by
         .revision
         .as_deref()
-        .is_none_or(|r| r == row.revision.as_str())
-        && row
+        .is_none_or(|r| r == target.revision.as_str())
+        && target
             .digest
             .as_deref()
             .is_none_or(|digest| digest == by.digest);
     let mut description = wire::description(by).filter(|_| is_meant)?;
-    description.revision = Some(row.revision.to_string());
-    if let Some(calibration) = &row.calibration {
+    description.revision = Some(target.revision.to_string());
+    if let Some(calibration) = &target.calibration {
         let (scale, shift) = (calibration.scale.get(), calibration.shift.get());
         description.calibration = Calibration::new(scale, shift);
     }

@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use traffic::budget::Budget;
-use traffic::cutoff::{Cause, Counters, Latency, LocalCutOff, Recorder, Subject};
+use traffic::cutoff::{Cause, Counters, Latency, LocalCutOff, Recorder, Size, Subject};
 use traffic::status::Failures;
 use traffic::table::{Role, Table};
 use traffic::{Millis, Revision};
+
+use crate::events::{Events, Takeover};
+use crate::evidence::Recording;
+use crate::router::Identity;
 
 /// The least that may be asked of stable in the canary's place, a second.
 const FALLBACK_FLOOR: u32 = 20;
@@ -37,12 +41,14 @@ pub(crate) struct Counting {
     subject: Option<Subject>,
     stable: Option<Revision>,
     cut: Option<LocalCutOff>,
+    pub(crate) events: Events,
+    pub(crate) recording: Recording,
     /// What was told of last, so that only what is new is told.
     told: Counters,
 }
 
 impl Counting {
-    pub(crate) fn new(now: Millis) -> Self {
+    pub(crate) fn new(identity: Identity, now: Millis) -> Self {
         Self {
             counts: BTreeMap::new(),
             recorder: Recorder::new(Duration::from_secs(5)),
@@ -52,6 +58,8 @@ impl Counting {
             subject: None,
             stable: None,
             cut: None,
+            events: Events::default(),
+            recording: Recording::new(identity),
             told: Counters::default(),
         }
     }
@@ -65,9 +73,10 @@ impl Counting {
         });
         if subject != self.subject {
             self.subject = subject;
-            self.recorder = Recorder::new(table.cut_off.window);
+            self.recorder.restart(table.cut_off.window);
             self.cut = None;
         }
+        self.recording.apply(table);
         self.recorder.set_window(table.cut_off.window);
         let stable = named(Role::Stable);
         if stable.is_some() && stable != self.stable {
@@ -82,6 +91,30 @@ impl Counting {
     /// Whose counts they are.
     pub(crate) const fn subject(&self) -> Option<&Subject> {
         self.subject.as_ref()
+    }
+
+    /// Stable answered a request, in so long a time. What the last stable revision answers late says
+    /// nothing of this one.
+    pub(crate) fn took(&mut self, revision: &Revision, bytes: usize, took: Duration, now: Millis) {
+        if self.stable.as_ref() == Some(revision) {
+            self.latency.answered(Size::of(bytes), took, now);
+        }
+    }
+
+    /// Whether a request may be sent to another endpoint; then it is paid for.
+    pub(crate) fn retry(&mut self, now: Millis) -> bool {
+        let may = self.retries.spend(now);
+        self.events.retries += u64::from(may);
+        may
+    }
+
+    /// Whether stable may be asked in the canary's place; then it is paid for.
+    pub(crate) fn take_over(&mut self, why: Option<Takeover>, now: Millis) -> bool {
+        let may = self.fallbacks.spend(now);
+        if let Some(why) = why.filter(|_| may) {
+            self.events.took_over(why);
+        }
+        may
     }
 
     /// The cut-off that was decided here and holds.
@@ -124,6 +157,7 @@ impl Counting {
             cause = finding.cause.word(),
             "cut off: {finding}"
         );
+        self.events.cut_off(finding.cause);
         self.cut = Some(LocalCutOff {
             revision: subject.canary.clone(),
             finding,

@@ -1,25 +1,40 @@
 //! The endpoints of the revisions: who may be asked now, and how much each has to do.
 //!
-//! Owns their load and standing. It must not know who said that they are ready. Invariant: who may be
-//! asked is computed when something changes, and not for each request, however many endpoints there are.
+//! Owns their load and standing. It must not know who said that they are ready. Invariants: who may be
+//! asked is computed when something changes, and not for each request, however many endpoints there are;
+//! an endpoint that stays keeps its load, its connections and its standing, whatever else changes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use inference_scoring::Description;
 use traffic::balance::{Standing, candidates, choose};
+use traffic::effective::Presence;
 use traffic::ejection::Ejections;
-use traffic::table::Row;
+use traffic::table::{Calibration, Role, Target};
 use traffic::{Millis, cutoff};
 
 use crate::clock::Clock;
 use crate::pool::Pool;
 
+/// Tells endpoints apart that have, or had, one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id(u64);
+
+impl Id {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// One address that serves a revision.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    id: Id,
     pub(crate) pool: Pool,
     /// What lives at the address, where somebody has said so: another one is another endpoint.
     pub(crate) uid: String,
@@ -35,13 +50,24 @@ pub(crate) struct Endpoint {
     /// Bytes of the inputs that wait at it.
     load: AtomicU64,
     in_flight: AtomicU32,
-    /// Who it said that it is, by the bytes that it says it with.
-    pub(crate) by: Mutex<Option<(Bytes, Arc<Description>)>>,
+    /// Who it said that it is last.
+    pub(crate) by: Mutex<Option<Said>>,
+}
+
+/// Who an endpoint said that it is.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The bytes that it says it with.
+    pub(crate) bytes: Bytes,
+    /// What the table said of it then.
+    pub(crate) calibration: Option<Calibration>,
+    pub(crate) description: Arc<Description>,
 }
 
 impl Endpoint {
     pub(crate) fn new(address: &str, uid: &str) -> Self {
         Self {
+            id: Id::next(),
             pool: Pool::new(address.to_owned()),
             uid: uid.to_owned(),
             is_known: AtomicBool::new(false),
@@ -102,45 +128,70 @@ pub(crate) enum Nobody {
     Full,
 }
 
-/// The endpoints of one revision of the table.
+/// The endpoints of one revision of the table, or of one variant of its experiment.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) row: Row,
+    pub(crate) target: Target,
+    /// What it is in a rollout; `None` for a variant of an experiment.
+    pub(crate) role: Option<Role>,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    ejections: Mutex<Ejections<String>>,
+    /// Shared with the groups of the same revision that came before: requests that began with them
+    /// are still under way.
+    ejections: Arc<Mutex<Ejections<Id>>>,
     candidates: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Whether one of them takes new requests, put aside or not.
+    is_ready: AtomicBool,
     /// When an endpoint comes back that was put aside.
     returns: AtomicU64,
 }
 
 impl Group {
-    pub(crate) fn new(row: Row, endpoints: Vec<Arc<Endpoint>>, now: Millis) -> Self {
+    /// Those of a target, after those of `before`, which was the same revision's.
+    pub(crate) fn new(
+        target: Target,
+        role: Option<Role>,
+        endpoints: Vec<Arc<Endpoint>>,
+        before: Option<&Self>,
+        now: Millis,
+    ) -> Self {
+        let ejections = before.map(|before| before.ejections.clone());
         let group = Self {
-            row,
+            target,
+            role,
             endpoints,
-            ejections: Mutex::default(),
+            ejections: ejections.unwrap_or_default(),
             candidates: ArcSwap::default(),
+            is_ready: AtomicBool::new(false),
             returns: AtomicU64::new(u64::MAX),
         };
+        let here: BTreeSet<Id> = group.endpoints.iter().map(|e| e.id).collect();
+        group
+            .ejections()
+            .keep(|id| here.contains(id), group.endpoints.len(), now);
         group.changed(now);
         group
     }
 
+    fn ejections(&self) -> MutexGuard<'_, Ejections<Id>> {
+        self.ejections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Computes anew who may be asked. Says whether somebody else may be than before.
     pub(crate) fn changed(&self, now: Millis) -> bool {
-        let ejections = self
-            .ejections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let ejections = self.ejections();
         let standing = |endpoint: &Arc<Endpoint>| {
             let is_ours = !endpoint.is_another.load(Ordering::Relaxed);
             Standing {
                 ready: is_ours && endpoint.ready.load(Ordering::Relaxed),
                 serving: is_ours && endpoint.serving.load(Ordering::Relaxed),
-                ejected: ejections.is_ejected(&endpoint.pool.address().to_owned(), now),
+                ejected: ejections.is_ejected(&endpoint.id, now),
             }
         };
         let standings: Vec<Standing> = self.endpoints.iter().map(standing).collect();
+        let is_ready = standings.iter().any(|standing| standing.ready);
+        let was_ready = self.is_ready.swap(is_ready, Ordering::Relaxed);
         let chosen = candidates(&standings).into_iter();
         let chosen: Vec<_> = chosen
             .filter_map(|place| self.endpoints.get(place).cloned())
@@ -149,7 +200,8 @@ impl Group {
         self.returns.store(returns, Ordering::Relaxed);
         let before = self.candidates.swap(Arc::new(chosen));
         let now = self.candidates.load();
-        before.len() != now.len()
+        was_ready != is_ready
+            || before.len() != now.len()
             || !before
                 .iter()
                 .zip(now.iter())
@@ -159,6 +211,17 @@ impl Group {
     /// Whether anybody may be asked.
     pub(crate) fn is_usable(&self) -> bool {
         !self.candidates.load().is_empty()
+    }
+
+    /// How it can be asked.
+    pub(crate) fn presence(&self) -> Presence {
+        if self.is_ready.load(Ordering::Relaxed) {
+            Presence::Ready
+        } else if self.is_usable() {
+            Presence::Leaving
+        } else {
+            Presence::Absent
+        }
     }
 
     /// Endpoints that take requests.
@@ -195,7 +258,7 @@ impl Group {
             let place = choose(count, load, clock.random(), clock.random());
             let chosen = place.and_then(at).ok_or(Nobody::Absent)?;
             let has = chosen.in_flight.load(Ordering::Relaxed);
-            if self.row.capacity.is_none_or(|capacity| has < capacity) {
+            if self.target.capacity.is_none_or(|capacity| has < capacity) {
                 let bytes = u64::try_from(bytes).unwrap_or(u64::MAX >> 8);
                 return Ok(Held::new(chosen.clone(), bytes));
             }
@@ -205,34 +268,23 @@ impl Group {
 
     /// An endpoint answered.
     pub(crate) fn succeeded(&self, endpoint: &Endpoint, now: Millis) {
-        let mut ejections = self
-            .ejections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        ejections.succeeded(&endpoint.pool.address().to_owned(), now);
+        self.ejections().succeeded(&endpoint.id, now);
     }
 
-    /// An endpoint failed, and is perhaps put aside.
-    pub(crate) fn failed(&self, endpoint: &Endpoint, now: Millis) {
-        let aside = {
-            let mut ejections = self
-                .ejections
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            ejections.failed(
-                &endpoint.pool.address().to_owned(),
-                self.endpoints.len(),
-                now,
-            )
-        };
+    /// An endpoint failed. Says whether it is put aside for a while.
+    pub(crate) fn failed(&self, endpoint: &Endpoint, now: Millis) -> bool {
+        let aside = self
+            .ejections()
+            .failed(&endpoint.id, self.endpoints.len(), now);
         if aside {
             tracing::warn!(
                 target: "router",
-                revision = %self.row.revision,
+                revision = %self.target.revision,
                 endpoint = endpoint.pool.address(),
                 "put aside for a while: it failed several times in a row"
             );
             self.changed(now);
         }
+        aside
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use inference_scoring::wire;
 use traffic::table::{Place, Role};
 
 use crate::ask;
 use crate::endpoints::{Endpoint, Group};
+use crate::experiment::Trial;
 use crate::router::{Router, View};
 
 /// How often each is asked.
@@ -48,11 +50,12 @@ impl Router {
 
     async fn round(&self, view: &Arc<View>) {
         let mut asked = tokio::task::JoinSet::new();
-        for (place, group) in view.groups.iter().enumerate() {
-            let who = match group.row.place {
+        let trial = view.trial.iter().flat_map(Trial::groups);
+        for (place, group) in view.groups.iter().chain(trial).enumerate() {
+            let who = match group.target.place {
                 Place::Addresses(_) => group.endpoints.as_slice(),
                 // Others say who serves; one of stable's is asked what it is.
-                Place::Service(_) if group.row.role == Role::Stable => {
+                Place::Service(_) if group.role == Some(Role::Stable) => {
                     let ready = |e: &Arc<Endpoint>| e.ready.load(Ordering::Relaxed);
                     let place = group.endpoints.iter().position(ready);
                     place.map_or(&[][..], |place| {
@@ -65,14 +68,17 @@ impl Router {
                 let (view, endpoint) = (view.clone(), endpoint.clone());
                 let router = self.clone();
                 asked.spawn(async move {
-                    if let Some(group) = view.groups.get(place) {
+                    let trial = view.trial.iter().flat_map(Trial::groups);
+                    let mut groups = view.groups.iter().chain(trial);
+                    if let Some(group) = groups.nth(place) {
                         router.ask_one(group, &endpoint).await;
                     }
                 });
             }
         }
         asked.join_all().await;
-        for group in &view.groups {
+        let trial = view.trial.iter().flat_map(Trial::groups);
+        for group in view.groups.iter().chain(trial) {
             if group.changed(self.0.clock.now()) {
                 self.0.tell();
             }
@@ -81,22 +87,25 @@ impl Router {
 
     async fn ask_one(&self, group: &Group, endpoint: &Arc<Endpoint>) {
         let said = ask::model(endpoint, PATIENCE).await;
-        let serves = said.as_ref().is_ok_and(|model| {
-            let is_meant = ask::description(model.by.clone(), &group.row).is_some();
-            endpoint.is_another.store(!is_meant, Ordering::Relaxed);
-            is_meant
+        // As its answers are described: with what the table says of it.
+        let described = said.as_ref().ok().map(|model| {
+            let described = ask::description(model.by.clone(), &group.target);
+            let is_another = described.is_none();
+            endpoint.is_another.store(is_another, Ordering::Relaxed);
+            described
         });
-        let is_asked_whether = matches!(group.row.place, Place::Addresses(_));
+        let described = described.flatten();
+        let serves = described.is_some();
+        let is_asked_whether = matches!(group.target.place, Place::Addresses(_));
         if is_asked_whether && endpoint.is(serves, serves) {
-            let (revision, address) = (&group.row.revision, endpoint.pool.address());
+            let (revision, address) = (&group.target.revision, endpoint.pool.address());
             tracing::info!(target: "router", %revision, endpoint = address, serves, "looked at");
+            // Who waits for another answer does not wait for it.
+            group.changed(self.0.clock.now());
         }
-        if let Ok(model) = said
-            && serves
-            && group.row.role == Role::Stable
+        if let (Ok(mut model), Some(described), Some(Role::Stable)) = (said, described, group.role)
         {
-            let mut model = model;
-            model.by.revision = Some(group.row.revision.to_string());
+            model.by = wire::by(&described);
             self.0.model.send_if_modified(|known| {
                 let other = known.as_ref() != Some(&model);
                 if other {

@@ -50,14 +50,16 @@ fn revisions(view: &View, counting: &mut Counting) -> Vec<RevisionReport> {
     let effective = view.effective(counting);
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let of = |group: &Group| {
-        let counts = *counting.of(&group.row.revision);
+        let counts = *counting.of(&group.target.revision);
         RevisionReport {
-            revision: group.row.revision.clone(),
+            revision: group.target.revision.clone(),
             endpoints: number(group.endpoints.len()),
             ready: number(group.ready()),
             effective_weight: match effective {
                 Effective::Nobody => Weight::NONE,
-                Effective::Shares(shares) => shares.of(group.row.role),
+                Effective::Shares(shares) => {
+                    group.role.map_or(Weight::NONE, |role| shares.of(role))
+                }
             },
             assigned: counts.assigned,
             answered: counts.answered,

@@ -3,8 +3,9 @@
 //! Owns the way from an answer to an outcome. Invariants: a request counts once, for the arm that its
 //! key is assigned to; one whose client leaves counts as left, wherever it was.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inference_api::Input;
@@ -16,6 +17,7 @@ use traffic::{Millis, Revision, Weight};
 use crate::ask::Unasked;
 use crate::counting::Counts;
 use crate::endpoints::{Group, Held};
+use crate::evidence::Observed;
 use crate::router::{Shared, View};
 
 /// What one revision made of a request.
@@ -33,6 +35,24 @@ pub(crate) fn is_good(tried: &Tried) -> bool {
             | Unasked::Late
             | Unasked::Another,
         ) => false,
+    }
+}
+
+/// Whether it is scored: what was declined may be somebody else's to score.
+pub(crate) fn is_scored(tried: &Tried) -> bool {
+    tried.is_ok() && is_good(tried)
+}
+
+pub(crate) const fn is_declined(tried: &Tried) -> bool {
+    matches!(tried, Err(Unasked::Declined(_)))
+}
+
+/// An answer of the canary beside stable's to the same. What it declines and stable scores is not wrong:
+/// it failed.
+pub(crate) fn beside(tried: Tried, stable_scored: bool) -> Tried {
+    match tried {
+        Err(Unasked::Declined(error)) if stable_scored => Err(Unasked::Failed(error)),
+        tried => tried,
     }
 }
 
@@ -85,23 +105,33 @@ pub(crate) struct Counted<'a> {
     pub(crate) user: u64,
     /// The canary's share, where arms are compared.
     pub(crate) weight: Option<Weight>,
+    /// The cell of its key, while a rollout is in flight.
+    pub(crate) cell: Option<u16>,
+}
+
+/// What a request is counted by: for the cut-off, and as evidence.
+struct Noted {
+    ticket: Ticket,
+    observed: Option<Observed>,
+    /// When its own answer came, where stable was asked after that.
+    answered: Option<Millis>,
 }
 
 /// A request that is counted.
 pub(crate) struct Tracked<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     view: &'a View,
     group: &'a Group,
     request: Counted<'a>,
     began: Millis,
     /// Until it is counted; `None` where no rollout is.
-    ticket: Mutex<Option<Ticket>>,
+    ticket: Mutex<Option<Noted>>,
     has_ended: AtomicBool,
 }
 
 impl<'a> Tracked<'a> {
     pub(crate) fn begin(
-        shared: &'a Shared,
+        shared: &'a Arc<Shared>,
         view: &'a View,
         group: &'a Group,
         held: &Result<Held, Unasked>,
@@ -126,7 +156,14 @@ impl<'a> Tracked<'a> {
                     weight: request.weight,
                     limit: counting.latency.limit(size, factor, answers),
                 };
-                counting.recorder.begin(start, now)
+                let observed = request
+                    .cell
+                    .and_then(|cell| counting.recording.began(arm, cell, now));
+                Noted {
+                    ticket: counting.recorder.begin(start, now),
+                    observed,
+                    answered: None,
+                }
             });
         drop(counting);
         Self {
@@ -142,7 +179,7 @@ impl<'a> Tracked<'a> {
 
     /// The revision that its key is assigned to.
     pub(crate) fn revision(&self) -> &Revision {
-        &self.group.row.revision
+        &self.group.target.revision
     }
 
     /// It was answered, well or not. Only the first time counts.
@@ -151,37 +188,98 @@ impl<'a> Tracked<'a> {
             return;
         }
         let now = self.shared.clock.now();
+        let noted = self.noted();
+        let seen = tried.as_ref().ok().filter(|_| noted.is_some());
+        let seen = seen.map(|scores| self.seen(scores)).unwrap_or_default();
+        let mut counting = self.shared.counting();
+        note(counting.of(self.revision()), tried);
+        if let (Ok(scores), Some(Role::Stable)) = (tried, self.group.role)
+            && !scores.timings.cached
         {
-            let mut counting = self.shared.counting();
-            note(counting.of(self.revision()), tried);
-            if let (Ok(scores), Role::Stable) = (tried, self.group.row.role)
-                && !scores.timings.cached
-            {
-                let size = Size::of(self.request.bytes);
-                counting.latency.answered(size, now.since(self.began), now);
+            let took = now.since(self.began);
+            counting.took(self.revision(), self.request.bytes, took, now);
+        }
+        let outcome = outcome(tried);
+        if let Some(Noted {
+            ticket,
+            observed,
+            answered,
+        }) = noted
+        {
+            counting.recorder.scored_together(&ticket, &seen);
+            counting.recorder.end(ticket, outcome, now);
+            if let Some(observed) = observed {
+                let scores = tried.as_ref().ok();
+                let then = answered.unwrap_or(now);
+                counting.recording.ended(observed, outcome, scores, then);
             }
         }
-        if let Ok(scores) = tried {
-            self.see(scores);
+        let is_calm = matches!(outcome, Outcome::Answered | Outcome::Remembered)
+            && !counting.recorder.repeats();
+        drop(counting);
+        // Successes alone are no reason, and what is slow is looked at with each tick.
+        if !is_calm {
+            self.shared.judge(now);
         }
-        self.count(outcome(tried), now);
-        self.shared.judge(now);
     }
 
-    /// Stable was faster, and took so long.
-    pub(crate) fn overtaken(&self, stable: Duration) {
+    /// Stable was faster, and took so long. Where it is known when the request is slow, and it is not yet,
+    /// nobody knows what it is before: it has to be waited for, though its client does not.
+    pub(crate) fn overtaken(&self, stable: Duration) -> Option<Waiting> {
         let now = self.shared.clock.now();
+        let Noted {
+            ticket, observed, ..
+        } = self.noted()?;
+        let mut counting = self.shared.counting();
+        let patience = counting.recording.patience();
+        let waited = |observed: &Observed| observed.slow_at(patience) > now;
+        let waiting = Waiting {
+            uncounted: Uncounted::new(self.shared),
+            ticket: None,
+            observed: observed
+                .filter(waited)
+                .map(|observed| (observed, observed.slow_at(patience))),
+        };
+        if let (None, Some(observed)) = (&waiting.observed, observed) {
+            let outcome = Outcome::Overtaken;
+            counting.recording.ended(observed, outcome, None, now);
+        }
+        if let Some(slow_at) = ticket.slow_at().filter(|at| *at > now) {
+            return Some(Waiting {
+                ticket: Some((ticket, slow_at)),
+                ..waiting
+            });
+        }
         let factor = self.view.table.cut_off.slow_factor.get();
         let far = now.since(self.began) >= stable.mul_f64(factor.clamp(1.0, 1e6));
-        self.count(
-            if far {
-                Outcome::Overtaken
-            } else {
-                Outcome::Abandoned
-            },
-            now,
-        );
+        let outcome = if far {
+            Outcome::Overtaken
+        } else {
+            Outcome::Abandoned
+        };
+        counting.recorder.end(ticket, outcome, now);
+        drop(counting);
         self.shared.judge(now);
+        waiting.observed.is_some().then_some(waiting)
+    }
+
+    /// It was answered, and stable is asked what that is worth: it takes no longer by that.
+    pub(crate) fn answered(&self) {
+        let now = self.shared.clock.now();
+        let mut noted = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = noted.as_mut() {
+            let recorder = &mut self.shared.counting().recorder;
+            recorder.answered(&mut noted.ticket, now);
+            noted.answered = Some(now);
+        }
+    }
+
+    /// It was declined, and nobody knows whether stable would score it: it counts for nobody.
+    pub(crate) fn undecided(&self, tried: &Tried) {
+        if !self.has_ended.swap(true, Ordering::Relaxed) {
+            note(self.shared.counting().of(self.revision()), tried);
+            self.left();
+        }
     }
 
     /// Its client left.
@@ -195,39 +293,105 @@ impl<'a> Tracked<'a> {
     }
 
     fn count(&self, outcome: Outcome, now: Millis) {
-        let ticket = self
-            .ticket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(ticket) = ticket {
-            self.shared.counting().recorder.end(ticket, outcome, now);
+        if let Some(Noted {
+            ticket,
+            observed,
+            answered,
+        }) = self.noted()
+        {
+            let mut counting = self.shared.counting();
+            counting.recorder.end(ticket, outcome, now);
+            if let Some(observed) = observed {
+                let then = answered.unwrap_or(now);
+                counting.recording.ended(observed, outcome, None, then);
+            }
         }
     }
 
-    /// Notes the scores, where one score for everything is looked for.
-    fn see(&self, scores: &Scores) {
-        let looks = self.view.table.cut_off.constant_scores;
-        let counted = self
-            .ticket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        let Some(arm) = arm(self.group).filter(|_| looks && counted) else {
-            return;
-        };
-        let seen: Vec<(u64, u64)> = self
-            .request
-            .inputs
-            .as_slice()
-            .iter()
+    /// Whoever has it counts the request.
+    fn noted(&self) -> Option<Noted> {
+        let mut ticket = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        ticket.take()
+    }
+
+    /// What stands for the inputs and their scores, where one score for everything is looked for.
+    fn seen(&self, scores: &Scores) -> Vec<(u64, u64)> {
+        if !self.view.table.cut_off.constant_scores {
+            return Vec::new();
+        }
+        let inputs = self.request.inputs.as_slice().iter();
+        inputs
             .zip(&scores.scores)
             .map(|(input, score)| (of_input(input), of_score(score)))
-            .collect();
-        let mut counting = self.shared.counting();
-        for (input, score) in seen {
-            counting.recorder.scored(arm, input, score);
+            .collect()
+    }
+}
+
+/// A router does not leave while it has one.
+struct Uncounted(Arc<Shared>);
+
+impl Uncounted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.uncounted.send_modify(|count| *count += 1);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        let one_less = |count: &mut usize| *count = count.saturating_sub(1);
+        self.0.uncounted.send_modify(one_less);
+    }
+}
+
+/// A request whose client has stable's answer, and whose own is waited for until it is slow.
+pub(crate) struct Waiting {
+    uncounted: Uncounted,
+    /// For the cut-off, until it is slow.
+    ticket: Option<(Ticket, Millis)>,
+    /// As evidence, until it is slower than any threshold.
+    observed: Option<(Observed, Millis)>,
+}
+
+impl Waiting {
+    /// Waits for `answer`, and drops it when it is slow.
+    pub(crate) async fn counted(self, answer: impl Future<Output = Tried>, stable_scored: bool) {
+        let answer = async { beside(answer.await, stable_scored) };
+        let Self {
+            uncounted,
+            ticket,
+            observed,
+        } = self;
+        let shared = &uncounted.0;
+        let mut answer = pin!(answer);
+        let mut tried = None;
+        if let Some((ticket, slow_at)) = ticket {
+            let left = slow_at.since(shared.clock.now());
+            tried = tokio::time::timeout(left, &mut answer).await.ok();
+            let (outcome, now) = by_then(shared, tried.as_ref(), slow_at);
+            shared.counting().recorder.end(ticket, outcome, now);
+            shared.judge(now);
         }
+        let Some((observed, slow_at)) = observed else {
+            return;
+        };
+        if tried.is_none() {
+            let left = slow_at.since(shared.clock.now());
+            tried = tokio::time::timeout(left, answer).await.ok();
+        }
+        let (outcome, now) = by_then(shared, tried.as_ref(), slow_at);
+        let scores = tried.as_ref().and_then(|tried| tried.as_ref().ok());
+        let mut counting = shared.counting();
+        counting.recording.ended(observed, outcome, scores, now);
+    }
+}
+
+/// What became of a request until it is slow, and when that is known.
+fn by_then(shared: &Shared, tried: Option<&Tried>, slow_at: Millis) -> (Outcome, Millis) {
+    let now = shared.clock.now();
+    match tried {
+        Some(tried) => (outcome(tried), now),
+        None => (Outcome::Abandoned, now.max(slow_at)),
     }
 }
 
@@ -238,10 +402,10 @@ impl Drop for Tracked<'_> {
 }
 
 const fn arm(group: &Group) -> Option<Arm> {
-    match group.row.role {
-        Role::Stable => Some(Arm::Stable),
-        Role::Canary => Some(Arm::Canary),
-        Role::Previous => None,
+    match group.role {
+        Some(Role::Stable) => Some(Arm::Stable),
+        Some(Role::Canary) => Some(Arm::Canary),
+        Some(Role::Previous) | None => None,
     }
 }
 

@@ -10,6 +10,14 @@ use inference_api::Input;
 pub struct Inputs {
     all: Arc<[Input]>,
     range: Range<usize>,
+    at_once: Option<AtOnce>,
+}
+
+/// The most that is asked at once.
+#[derive(Clone, Copy, Debug)]
+struct AtOnce {
+    inputs: usize,
+    bytes: usize,
 }
 
 impl From<Vec<Input>> for Inputs {
@@ -17,6 +25,7 @@ impl From<Vec<Input>> for Inputs {
         Self {
             range: 0..inputs.len(),
             all: inputs.into(),
+            at_once: None,
         }
     }
 }
@@ -42,6 +51,29 @@ impl Inputs {
         self.range.start
     }
 
+    /// The same, of which no more than `inputs` inputs and `bytes` bytes are asked at once: whoever asks
+    /// for them does so in [`Self::turns`].
+    #[must_use]
+    pub fn in_turns(self, inputs: usize, bytes: usize) -> Self {
+        Self {
+            at_once: Some(AtOnce { inputs, bytes }),
+            ..self
+        }
+    }
+
+    /// The most bytes that are asked at once, where an input alone is not longer.
+    pub fn bytes_at_once(&self) -> usize {
+        self.at_once.map_or(usize::MAX, |most| most.bytes)
+    }
+
+    /// What is asked at once, in its order.
+    pub fn turns(&self) -> Vec<Self> {
+        match self.at_once {
+            Some(AtOnce { inputs, bytes }) => self.parts(inputs, bytes),
+            None => vec![self.clone()],
+        }
+    }
+
     /// The same in parts of `most` inputs and `bytes` bytes of text at the most; an input that is
     /// longer is a part of its own.
     pub fn parts(&self, most: usize, bytes: usize) -> Vec<Self> {
@@ -50,6 +82,7 @@ impl Inputs {
         let part = |range: Range<usize>| Self {
             all: self.all.clone(),
             range,
+            at_once: None,
         };
         for (input, place) in self.as_slice().iter().zip(self.range.clone()) {
             let full = place - start >= most.max(1) || size + input.bytes() > bytes;
@@ -96,6 +129,19 @@ mod tests {
             }
             prop_assert_eq!(next, lengths.len());
         }
+    }
+
+    #[test]
+    fn what_is_asked_in_turns_is_all_of_it_and_what_is_not_is_asked_at_once() {
+        let whole = inputs(&[1, 2, 3, 4, 5]);
+        assert_eq!(whole.turns().len(), 1);
+        let turns = whole.in_turns(2, 1_000).turns();
+        let firsts: Vec<_> = turns
+            .iter()
+            .map(|turn| (turn.first(), turn.len()))
+            .collect();
+        assert_eq!(firsts, [(0, 2), (2, 2), (4, 1)]);
+        assert!(turns.iter().all(|turn| turn.turns().len() == 1));
     }
 
     #[test]

@@ -52,6 +52,26 @@ pub struct Origin {
     pub id: String,
     /// The W3C `traceparent` of the span that scoring belongs to.
     pub trace: Option<String>,
+    /// What of it decides whether an experiment is on it; `None` where nobody asked for it.
+    pub trial: Option<Trial>,
+}
+
+/// What of a request decides which arm of an experiment is its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// The user's key; `None` where the request has none.
+    pub user: Option<String>,
+    /// The headers that were asked for, and that it has, with their values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where that is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The user's key; nowhere where this is `None`.
+    pub user: Option<UserKey>,
+    /// Headers, in lower case.
+    pub headers: Vec<String>,
 }
 
 /// Where a request's user key is.
@@ -94,6 +114,8 @@ pub struct Scores {
     pub hits: usize,
     /// Where the time went.
     pub timings: Timings,
+    /// The arm of an experiment that the request is in.
+    pub variant: Option<Arc<str>>,
 }
 
 /// Where the time of a request went.
@@ -107,6 +129,25 @@ pub struct Timings {
     pub inference: Duration,
     /// Whether all scores were remembered, so that the times say nothing of the model.
     pub cached: bool,
+}
+
+impl Scores {
+    /// Adds those of the next part of one request. Says whether one model gave both; where it did not,
+    /// nothing is added: they are no answer together.
+    #[must_use]
+    pub fn extend(&mut self, part: Self) -> bool {
+        let one = |of: &Self| (of.by.revision.clone(), of.by.digest.clone());
+        if !Arc::ptr_eq(&self.by, &part.by) && one(self) != one(&part) {
+            return false;
+        }
+        self.scores.extend(part.scores);
+        self.hits += part.hits;
+        self.timings.cached &= part.timings.cached;
+        self.timings.tokenise += part.timings.tokenise;
+        self.timings.queue += part.timings.queue;
+        self.timings.inference += part.timings.inference;
+        true
+    }
 }
 
 /// Why there is no score.
@@ -126,7 +167,9 @@ pub enum ScoreError {
     #[error("the server has no room for the request: try again")]
     Overloaded,
     /// The deadline passed after admission.
-    #[error("the request was not scored within its time: try again, or raise --timeout")]
+    #[error(
+        "the request was not scored within its time: try again, or raise --timeout (of a RewardModel: traffic.timeout)"
+    )]
     Late,
     /// The engine failed.
     #[error("the engine failed")]
@@ -177,6 +220,13 @@ pub trait Scorer: Send + Sync + 'static {
         request: ScoreRequest,
     ) -> impl Future<Output = Result<Scores, ScoreError>> + Send;
 
+    /// Whether it asks in turns ([`Inputs::turns`]) what is too much at once, so that it is given a
+    /// request whole. One that may have it answered by several models has to: only it can see to it that
+    /// one of them answers all of a request.
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
     /// Whether so many requests wait that one more would be [`ScoreError::Overloaded`] at once.
     fn is_full(&self) -> bool {
         false
@@ -194,6 +244,11 @@ pub trait Scorer: Send + Sync + 'static {
 
     /// Where a request's user key is, which decides who scores it; the prompt does where this is `None`.
     fn user_key(&self) -> Option<UserKey> {
+        None
+    }
+
+    /// What of a request decides which arm of an experiment is its own; `None` where there is none.
+    fn wanted(&self) -> Option<Arc<Wanted>> {
         None
     }
 }

@@ -123,6 +123,7 @@ pub fn scores(answer: Answer<'_>, by: Arc<Description>) -> Scores {
             inference: answer.inference,
             cached: answer.cached,
         },
+        variant: None,
     }
 }
 

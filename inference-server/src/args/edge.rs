@@ -62,15 +62,29 @@ pub(crate) struct EdgeArgs {
     /// Removes tags and control characters from texts before they are scored.
     #[arg(long, env = "REWARD_SANITIZE")]
     pub(crate) sanitize: bool,
-    /// Bytes that the bodies of all requests take together; more are answered with 429.
-    #[arg(long, env = "REWARD_MAX_BODIES_BYTES", default_value_t = BODY_BYTES)]
-    pub(crate) max_bodies_bytes: usize,
+    /// Bytes that the bodies of all requests take together; more are answered with 429 [default:
+    /// 134217728, or one body where that may be longer].
+    #[arg(long, env = "REWARD_MAX_BODIES_BYTES")]
+    pub(crate) max_bodies_bytes: Option<usize>,
 }
 
 impl EdgeArgs {
     /// # Errors
-    /// When a file cannot be read, or flags contradict each other.
-    pub(crate) fn edge(&self) -> anyhow::Result<Edge> {
+    /// When a file cannot be read, or flags contradict each other or `max_body_bytes`, those of one body.
+    pub(crate) fn edge(&self, max_body_bytes: usize) -> anyhow::Result<Edge> {
+        let origins = self.cors_origin.iter().filter(|origin| !origin.is_empty());
+        for origin in origins.clone() {
+            anyhow::ensure!(
+                is_origin(origin),
+                "--cors-origin {origin:?} would match no browser: write * or https://HOST[:PORT], without a path or a slash at the end"
+            );
+        }
+        let bodies = self.max_bodies_bytes;
+        let bodies = bodies.unwrap_or_else(|| BODY_BYTES.max(max_body_bytes));
+        anyhow::ensure!(
+            bodies >= max_body_bytes,
+            "--max-bodies-bytes {bodies} is less than --max-body-bytes {max_body_bytes}: the longest bodies would be answered with 429 for ever"
+        );
         let open = |what: &str, error: String| anyhow!("{what}: {error}");
         let keys = self
             .api_key_file
@@ -86,8 +100,8 @@ impl EdgeArgs {
             limiter: self.rate_limit.map(Limiter::new),
             proxies: Proxies::new(self.trusted_proxies.clone()),
             filter: Filter::new(&self.reject_patterns, self.sanitize),
-            bodies: Budget::new(self.max_bodies_bytes),
-            origins: self.cors_origin.clone(),
+            bodies: Budget::new(bodies),
+            origins: origins.cloned().collect(),
         })
     }
 
@@ -136,6 +150,16 @@ impl EdgeArgs {
     }
 }
 
+/// Whether a browser may say that it is from there: scheme, host and port, or what has none of them.
+fn is_origin(origin: &HeaderValue) -> bool {
+    let Ok(text) = origin.to_str() else {
+        return false;
+    };
+    let host = text.split_once("://").map(|(_, host)| host);
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+    text == "*" || text == "null" || host.is_some_and(is_host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,9 +176,21 @@ mod tests {
         let with = |change: &dyn Fn(&mut EdgeArgs)| {
             let mut args = EdgeArgs::default();
             change(&mut args);
-            args.edge().err().map(|error| format!("{error:#}"))
+            args.edge(1_000).err().map(|error| format!("{error:#}"))
         };
         assert_eq!(with(&|_| ()), None);
+        let origin = HeaderValue::from_static;
+        for right in ["*", "null", "https://a", "http://localhost:3000"] {
+            assert_eq!(with(&|a| a.cors_origin = vec![origin(right)]), None);
+        }
+        for wrong in ["https://a/", "https://a/b", "a.example", "https://"] {
+            let error = with(&|a| a.cors_origin = vec![origin(wrong)]).unwrap();
+            assert!(error.contains("would match no browser"), "{error}");
+        }
+        assert_eq!(with(&|a| a.cors_origin = vec![origin("")]), None);
+        assert_eq!(with(&|a| a.max_bodies_bytes = Some(1_000)), None);
+        let error = with(&|a| a.max_bodies_bytes = Some(999)).unwrap();
+        assert!(error.contains("--max-body-bytes 1000"), "{error}");
         assert_eq!(with(&|a| a.jwt_secret_file = Some(long.clone())), None);
         let refused: [(Change<'_>, &str); 5] = [
             (

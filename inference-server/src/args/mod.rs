@@ -54,7 +54,9 @@ impl Command {
             Self::Score(score) => Some(score.model.how.threads),
             Self::Evaluate(evaluate) => Some(evaluate.options.threads),
             Self::Verify(verify) => Some(verify.model.how.threads),
-            Self::Route(_) | Self::Fetch(_) | Self::Health(_) | Self::Openapi => None,
+            // What is put into a cache is scored with once.
+            Self::Fetch(fetch) => fetch.cache.as_ref().map(|_| 0),
+            Self::Route(_) | Self::Health(_) | Self::Openapi => None,
         }
     }
 }
@@ -79,6 +81,29 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cache_is_swept_only_by_who_says_who_and_when() {
+        let parse = |more: &str| {
+            let words = format!("inference-server fetch s3://a/b {more}");
+            Args::try_parse_from(words.split_whitespace()).is_ok()
+        };
+        let digest = format!("--keep sha256:{}", "a".repeat(64));
+        let as_of = "--as-of 2026-01-31T12:00:00Z";
+        assert!(parse("--cache c"));
+        assert!(parse("--to d"));
+        assert!(parse(&format!("--cache c --owner o {as_of} {digest}")));
+        for bad in [
+            "",
+            "--cache c --to d",
+            "--cache c --as-of yesterday --owner o",
+            &format!("--cache c {as_of}"),
+            &format!("--to d --owner o {as_of}"),
+            &format!("--cache c --owner o {digest}"),
+        ] {
+            assert!(!parse(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub(crate) struct Evaluate {
     /// Another scoring server that is held against it.
     #[arg(long, env = "REWARD_AGAINST", value_name = "URL")]
     pub(crate) against: Option<String>,
+    /// Does not ask the other server where the pairs' file has this digest: what it scores on it is known.
+    #[arg(long, env = "REWARD_AGAINST_KNOWN", value_name = "DIGEST", requires = "against", value_parser = Digest::parse)]
+    pub(crate) against_known: Option<Digest>,
     /// JSON lines with `chosen` and `rejected`, and `prompt` and `category` where there are any.
     #[arg(long, env = "REWARD_PAIRS", value_name = "FILE")]
     pub(crate) pairs: PathBuf,
@@ -57,6 +60,10 @@ pub(crate) struct Evaluate {
     /// Prints JSON.
     #[arg(long, env = "REWARD_JSON")]
     pub(crate) json: bool,
+    /// Writes what an operator reads of it to this file too: counts, means and the digest of the pairs' file,
+    /// or why there are none.
+    #[arg(long, env = "REWARD_OUTPUT", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// A file with the token that servers ask for.
     #[arg(long, env = "REWARD_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -73,11 +80,35 @@ pub(crate) struct Fetch {
     #[arg(env = "REWARD_SOURCE")]
     pub(crate) source: String,
     /// The folder that the files are put into.
-    #[arg(long, env = "REWARD_TO", value_name = "DIR")]
-    pub(crate) to: PathBuf,
-    /// What the files must be; without it their digest is printed.
+    #[arg(
+        long,
+        env = "REWARD_TO",
+        value_name = "DIR",
+        required_unless_present = "cache",
+        conflicts_with = "cache"
+    )]
+    pub(crate) to: Option<PathBuf>,
+    /// A folder of models by their digests: the model is put there as `sha256-HEX`, once, when it was
+    /// checked as `verify` does.
+    #[arg(long, env = "REWARD_FETCH_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// What the files must be; their digest is printed.
     #[arg(long, env = "REWARD_DIGEST", value_parser = Digest::parse)]
     pub(crate) digest: Option<Digest>,
+    /// Models of the cache that are in use. With --as-of, others are removed.
+    #[arg(long, env = "REWARD_KEEP", value_delimiter = ',', value_parser = Digest::parse, requires = "as_of", value_name = "DIGEST")]
+    pub(crate) keep: Vec<Digest>,
+    /// When those to keep were counted, as `2026-01-31T12:00:00Z`: what was put there or asked for
+    /// since stays too. Without it nothing is removed.
+    #[arg(long, env = "REWARD_AS_OF", requires_all = ["cache", "owner"], conflicts_with = "to", value_name = "TIME")]
+    pub(crate) as_of: Option<jiff::Timestamp>,
+    /// Who has counted them. Whoever comes first to a cache removes what is no more in use, and nobody
+    /// else does.
+    #[arg(long, env = "REWARD_OWNER", value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Writes what came of it to this file, as `verify` does.
+    #[arg(long, env = "REWARD_OUTPUT", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

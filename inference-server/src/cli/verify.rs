@@ -1,6 +1,6 @@
 //! `verify`: what a model is, or why it cannot be served.
 //!
-//! Owns the document that the operator reads from a container's end, of `verify` and of `serve`
+//! Owns the document that the operator reads from a container's end, of `verify`, `fetch` and `serve`
 //! alike. Invariant: it fits the 4,096 bytes of a termination message.
 
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(crate) enum Document {
 }
 
 impl Document {
-    fn sound(model: &Model) -> Self {
+    pub(crate) fn sound(model: &Model) -> Self {
         let ModelFacts {
             digest,
             bytes,
@@ -65,11 +65,14 @@ impl Document {
     }
 
     pub(crate) fn bad(error: &LoadError) -> Self {
-        let message = cut(&error.message, MESSAGE_CHARACTERS);
+        Self::failed(&error.reason.to_string(), &error.message)
+    }
+
+    pub(crate) fn failed(reason: &str, message: &str) -> Self {
         Self::Bad {
             ok: false,
-            reason: error.reason.to_string(),
-            message,
+            reason: reason.to_owned(),
+            message: cut(message, MESSAGE_CHARACTERS),
         }
     }
 

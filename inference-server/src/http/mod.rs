@@ -15,6 +15,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use inference_scoring::Scorer;
+use tower::util::option_layer;
 
 pub(crate) use base::failure::{Failure, Unscored};
 pub(crate) use base::routes;
@@ -23,12 +24,14 @@ pub(crate) use base::settings::{DialectScores, Settings};
 pub(crate) use edge::Edge;
 pub(crate) use handlers::openapi;
 pub(crate) use request::{
-    App, CacheControl, Lifecycle, Loader, ModelInfo, NoCache, Served, Tokens, Updates, Wanted,
+    App, CacheControl, Feedback, Lifecycle, Loader, ModelInfo, NoCache, Served, Tokens, Updates,
+    Wanted, no_cache,
 };
 
 use base::failure;
 use handlers::{
-    admin, docs, evaluate, health, internal, native, openrlhf, probes, rerank, sglang, tei, vllm,
+    admin, docs, evaluate, feedback, health, internal, native, openrlhf, probes, rerank, sglang,
+    tei, vllm,
 };
 use request::{render, trace};
 
@@ -43,18 +46,21 @@ pub(crate) fn router<S: Scorer>(app: Arc<App<S>>) -> Router {
         .route("/model/update/{id}", get(admin::update_status))
         .route("/cache", delete(admin::clear_cache))
         .merge(internal())
+        .merge(taking(&app))
         .merge(observation())
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(docs::page))
         .fallback(failure::unknown_route)
         .method_not_allowed_fallback(failure::wrong_method);
-    // The last layer is the first that a request meets.
-    edge::guarded(routes, &app.edge)
-        .layer(from_fn(render::layer))
-        .layer(edge::compression())
-        .layer(edge::cors(&app.edge))
-        .layer(from_fn_with_state(app.clone(), trace::layer))
-        .with_state(app)
+    // In the order in which a request meets them. All in one, because each call of `layer` is a
+    // service of its own that is copied for each request.
+    let layers = (
+        from_fn_with_state(app.clone(), trace::layer),
+        option_layer(edge::cors(&app.edge)),
+        edge::compression(),
+        from_fn_with_state(app.clone(), render::layer),
+    );
+    routes.layer(layers).with_state(app)
 }
 
 /// Health and metrics over `app`, and more, for an address of their own.
@@ -62,8 +68,10 @@ pub(crate) fn admin_router<S: Scorer>(app: Arc<App<S>>, more: Router<Arc<App<S>>
     more.merge(observation())
         .fallback(failure::unknown_route)
         .method_not_allowed_fallback(failure::wrong_method)
-        .layer(from_fn(render::layer))
-        .layer(from_fn_with_state(app.clone(), trace::layer))
+        .layer((
+            from_fn_with_state(app.clone(), trace::layer),
+            from_fn(render::of_everybody),
+        ))
         .with_state(app)
 }
 
@@ -75,13 +83,22 @@ fn observation<S: Scorer>() -> Router<Arc<App<S>>> {
         .route("/metrics", get(health::metrics))
 }
 
+/// What is taken where there are two revisions.
+fn taking<S: Scorer>(app: &App<S>) -> Router<Arc<App<S>>> {
+    match app.feedback {
+        Some(_) => Router::new().route("/feedback", post(feedback::feedback)),
+        None => Router::new(),
+    }
+}
+
 /// What routers ask.
 fn internal<S: Scorer>() -> Router<Arc<App<S>>> {
-    use inference_api::internal::{MODEL_PATH, PATH, TOKENS_PATH};
+    use inference_api::internal::{CACHE_PATH, MODEL_PATH, PATH, TOKENS_PATH};
     Router::new()
         .route(PATH, post(internal::score))
         .route(TOKENS_PATH, post(internal::tokens))
         .route(MODEL_PATH, get(internal::model))
+        .route(CACHE_PATH, post(internal::forget))
 }
 
 fn scoring<S: Scorer>() -> Router<Arc<App<S>>> {

@@ -3,6 +3,9 @@
 //! Owns the wiring: the table's file, the router, and what is served of both. It must not know how a
 //! revision is chosen. Invariant: what clients see is made by the code that `serve` runs.
 
+mod evidence;
+mod feedback;
+mod metrics;
 mod status;
 
 use std::sync::Arc;
@@ -16,12 +19,14 @@ use inference_api::internal::Model;
 use inference_api::tei::Token;
 use inference_api::{InputOptions, Problem};
 use inference_scoring::{Activation, Backbone, Description, Inputs, ScoreError, wire};
-use router::{Identity, Router};
+use router::{Forgotten, Identity, Router};
 
 use crate::args::Route;
-use crate::http::{self, App, CacheControl, ModelInfo, Served, Tokens};
+use crate::http::{self, App, CacheControl, ModelInfo, Served, Tokens, no_cache};
 use crate::metrics::Metrics;
-use crate::shell::{self, Shell};
+use crate::shell::{self, Requests, Shell};
+use feedback::ByBoth;
+use metrics::Figured;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -30,7 +35,7 @@ use crate::shell::{self, Shell};
 /// listened on.
 pub(crate) fn run(args: Route) -> anyhow::Result<()> {
     let api = args.api.clone();
-    shell::run(&api, |shell| route(args, shell))
+    shell::run(&api, Requests::Apart, |shell| route(args, shell))
 }
 
 async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
@@ -38,8 +43,9 @@ async fn route(args: Route, shell: Shell) -> anyhow::Result<()> {
     let app = Arc::new(app(&args, &shell, router.clone()));
     shell.requests.spawn(follow(app.clone(), router.clone()));
     tracing::info!(target: "api", address = %shell.address()?, "routing");
-    let admin = http::admin_router(app.clone(), status::routes(router));
-    shell.serve(&app, admin).await;
+    let admin = http::admin_router(app.clone(), status::routes(router.clone()));
+    let hand_over = async |patience| router.hand_over(patience).await;
+    shell.serve(&app, admin, hand_over).await;
     Ok(())
 }
 
@@ -55,6 +61,7 @@ async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
     };
     let requests = &shell.requests;
     let router = requests.spawn(async { Router::new(identity) }).await?;
+    router.set_label(args.api.label);
     match (&args.table, &args.name) {
         (Some(file), _) => {
             // What is wrong with the file shows at once; later, what is held stays.
@@ -80,14 +87,15 @@ async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
 
 fn app(args: &Route, shell: &Shell, router: Router) -> App<Router> {
     App {
-        current: ArcSwap::from_pointee(served(router, unknown())),
+        current: ArcSwap::from_pointee(served(router.clone(), unknown())),
         settings: args.api.settings(),
         edge: shell.edge.clone(),
         spans: shell.spans.clone(),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new().and(Box::new(Figured(router.clone())))),
         lifecycle: shell.lifecycle.clone(),
-        cache: Arc::new(Elsewhere),
+        cache: Arc::new(Elsewhere(router.clone())),
         updates: None,
+        feedback: Some(Arc::new(ByBoth(router.clone()))),
     }
 }
 
@@ -163,12 +171,24 @@ impl Tokens for ModelTokens {
     }
 }
 
-/// The servers of the revisions remember scores.
-struct Elsewhere;
+/// The servers of the revisions remember scores: all of them are told.
+struct Elsewhere(Router);
 
 impl CacheControl for Elsewhere {
-    fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
-        let problem = Problem::conflict("the revisions' servers remember scores: ask each of them");
-        Box::pin(std::future::ready(Err(problem)))
+    fn clear<'a>(&'a self, model_version: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
+        async move { cleared(&self.0.forget(model_version).await) }.boxed()
+    }
+}
+
+fn cleared(forgotten: &Forgotten) -> Result<(), Problem> {
+    if !forgotten.failed.is_empty() {
+        let (by, who) = (forgotten.by, forgotten.failed.join(", "));
+        let detail = format!("{by} servers have forgotten the scores, and not {who}: try again");
+        return Err(Problem::unavailable(detail).retry_after(1));
+    }
+    match (forgotten.by, forgotten.without_cache) {
+        (0, 0) => Err(Problem::unavailable("no server can be asked now: try again").retry_after(1)),
+        (0, _) => Err(no_cache()),
+        (_, _) => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /status?since=N` of the admin port: what the router says of itself.
+//! The admin port of a router, and `GET /status?since=N`: what the router says of itself.
 //!
 //! Invariant: nothing is told without the token whose hash stands in the table.
 
@@ -14,6 +14,7 @@ use router::Router;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::evidence::{evidence, of_experiment};
 use crate::http::{App, Failure};
 
 /// How long a question waits for news.
@@ -21,11 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The routes of the admin port beside health and metrics.
 pub(super) fn routes(router: Router) -> Routes<Arc<App<Router>>> {
+    let of_evidence = router.clone();
     let status = move |uri: Uri, headers: HeaderMap| {
         let router = router.clone();
         async move { status(&router, uri.query(), &headers).await }
     };
-    Routes::new().route("/status", get(status))
+    let of_experiments = of_evidence.clone();
+    let evidence = move |headers: HeaderMap| {
+        let router = of_evidence.clone();
+        async move { evidence(&router, &headers).await }
+    };
+    let of_experiment = move |uri: Uri, headers: HeaderMap| {
+        let router = of_experiments.clone();
+        async move { of_experiment(&router, uri.query(), &headers).await }
+    };
+    Routes::new()
+        .route("/status", get(status))
+        .route("/evidence", get(evidence))
+        .route("/evidence/experiment", get(of_experiment))
 }
 
 async fn status(
@@ -53,7 +67,7 @@ fn since(query: &str) -> Result<Option<u64>, Problem> {
     read.map_err(|_| Problem::bad_request("since is the sequence of a status: send a whole number"))
 }
 
-fn require_token(hash: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn require_token(hash: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(hash) = hash else {
         return Err(Problem::forbidden(
             "the table has no adminTokenSha256: without one nobody may ask",

@@ -18,7 +18,7 @@ use crate::args::Serve;
 use crate::cli::verify::Document;
 use crate::http::{self, App, CacheControl, NoCache, Updates};
 use crate::metrics::Metrics;
-use crate::shell::{self, Shell};
+use crate::shell::{self, Requests, Shell};
 use loader::{Common, FolderLoader};
 
 /// Serves until SIGTERM or SIGINT.
@@ -29,7 +29,7 @@ pub(crate) fn run(mut args: Serve) -> anyhow::Result<()> {
     // One day for all models that this process will serve, or scores would change at midnight.
     args.model.how.special_date.get_or_insert_with(today);
     let api = args.api.clone();
-    shell::run(&api, |shell| serve(args, shell))
+    shell::run(&api, Requests::BehindAnEngine, |shell| serve(args, shell))
 }
 
 fn today() -> String {
@@ -45,7 +45,11 @@ async fn serve(args: Serve, mut shell: Shell) -> anyhow::Result<()> {
     let version = app.current.load().model.about.version.clone();
     tracing::info!(target: "api", address = %shell.address()?, version, "ready");
     shell
-        .serve(&app, http::admin_router(app.clone(), Router::new()))
+        .serve(
+            &app,
+            http::admin_router(app.clone(), Router::new()),
+            async |_| (),
+        )
         .await;
     Ok(())
 }
@@ -76,7 +80,7 @@ async fn load(args: &Serve) -> anyhow::Result<Model> {
 
 fn app(args: &Serve, shell: &Shell, model: Model) -> anyhow::Result<App<LocalScorer>> {
     let metrics = Arc::new(Metrics::new());
-    let cache = cache(args)?;
+    let (cache, behind_routers) = (cache(args)?, args.revision.is_some());
     let common = Common::new(args, cache.clone(), metrics.clone());
     let load_seconds = model.facts.load_seconds;
     let served = common.serve(model, args.model_version.clone(), args.calibration)?;
@@ -95,10 +99,14 @@ fn app(args: &Serve, shell: &Shell, model: Model) -> anyhow::Result<App<LocalSco
         metrics,
         lifecycle: shell.lifecycle.clone(),
         cache: match cache {
-            Some(store) => Arc::new(Remembered(store)),
-            None => Arc::new(NoCache),
+            Some(store) => Arc::new(Remembered {
+                store,
+                behind_routers,
+            }),
+            None => Arc::new(NoCache { behind_routers }),
         },
         updates,
+        feedback: None,
     })
 }
 
@@ -114,13 +122,20 @@ fn cache(args: &Serve) -> anyhow::Result<Option<Arc<Store>>> {
 }
 
 /// Scores that are remembered here or in a Redis.
-struct Remembered(Arc<Store>);
+struct Remembered {
+    store: Arc<Store>,
+    behind_routers: bool,
+}
 
 impl CacheControl for Remembered {
     fn clear<'a>(&'a self, model_version: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            let cleared = self.0.invalidate(model_version).await;
+            let cleared = self.store.invalidate(model_version).await;
             cleared.map_err(|error| Problem::unavailable(error).retry_after(1))
         })
+    }
+
+    fn is_behind_routers(&self) -> bool {
+        self.behind_routers
     }
 }

@@ -51,11 +51,11 @@ pub(super) struct Drain {
     pub(super) patience: Duration,
 }
 
-/// Serves `router` until `leave`, then drains: probes here, all else on the threads of `requests`.
+/// Serves `router` until `leave`, then drains: probes here, all else on the threads of `requests`, in turn.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    requests: Handle,
+    requests: Vec<Handle>,
     lifecycle: Arc<Lifecycle>,
     leave: impl Future<Output = ()>,
     drain: Drain,
@@ -68,6 +68,7 @@ pub(super) async fn serve(
         tokio::time::sleep(drain.delay).await;
     };
     let mut end = pin!(end);
+    let mut turn = requests.iter().cycle();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -78,7 +79,9 @@ pub(super) async fn serve(
                         router: router.clone(),
                         open: open.watcher(),
                     };
-                    tokio::spawn(connection.begin(requests.clone(), closing.clone()));
+                    if let Some(requests) = turn.next() {
+                        tokio::spawn(connection.begin(requests.clone(), closing.clone()));
+                    }
                 }
                 // Out of file descriptors, say: connections that end give some back.
                 Err(error) => {

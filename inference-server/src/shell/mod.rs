@@ -7,6 +7,7 @@ mod connections;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -14,8 +15,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use inference_scoring::Scorer;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::ApiArgs;
 use crate::http::edge::Edge;
@@ -39,6 +41,8 @@ pub(crate) struct Shell {
     pub(crate) lifecycle: Arc<Lifecycle>,
     /// Threads of the requests.
     pub(crate) requests: Handle,
+    /// The same and, where requests are apart, the others.
+    all_requests: Vec<Handle>,
     /// Done when the server is told to leave.
     pub(crate) leave: Leave,
     listener: TcpListener,
@@ -49,22 +53,34 @@ pub(crate) struct Shell {
 /// Done when the server is told to leave.
 pub(crate) type Leave = Shared<BoxFuture<'static, ()>>;
 
+/// Which threads requests have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requests {
+    /// Two, which step back behind those of an engine.
+    BehindAnEngine,
+    /// One for each core, each with connections and timers of its own: none wakes another one. That pays
+    /// where all there is to do is to pass requests on.
+    Apart,
+}
+
 /// Runs what `start` makes of a shell, until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When a flag is wrong, an address cannot be listened on, or `start` fails.
 pub(crate) fn run<F: Future<Output = anyhow::Result<()>>>(
     api: &ApiArgs,
+    requests: Requests,
     start: impl FnOnce(Shell) -> F,
 ) -> anyhow::Result<()> {
     logging::start(&api.log, api.log_format, api.log_file.as_deref())?;
-    let requests = Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_name("request")
-        .on_thread_start(threads::step_back)
-        .enable_all()
-        .build()?;
+    let requests = match requests {
+        Requests::BehindAnEngine => vec![runtime(2, threads::step_back)?],
+        Requests::Apart => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let apart = (0..cores).map(|_| runtime(1, || ()));
+            apart.collect::<std::io::Result<Vec<_>>>()?
+        }
+    };
     // This thread: connections, probes and signals. It does not step back, and so the threads that
     // it starts do not, the engine's above all.
     let own = Builder::new_current_thread()
@@ -72,17 +88,31 @@ pub(crate) fn run<F: Future<Output = anyhow::Result<()>>>(
         .enable_all()
         .build()?;
     let outcome = own.block_on(async {
-        let shell = Shell::new(api, requests.handle().clone()).await?;
+        let handles = requests.iter().map(|runtime| runtime.handle().clone());
+        let shell = Shell::new(api, handles.collect()).await?;
         start(shell).await
     });
     // A model that loads still cannot be interrupted, and is of no use any more.
     own.shutdown_background();
-    requests.shutdown_background();
+    for runtime in requests {
+        runtime.shutdown_background();
+    }
     outcome
 }
 
+fn runtime(threads: usize, start: fn()) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("request")
+        .on_thread_start(start)
+        .enable_all()
+        .build()
+}
+
 impl Shell {
-    async fn new(api: &ApiArgs, requests: Handle) -> anyhow::Result<Self> {
+    async fn new(api: &ApiArgs, all_requests: Vec<Handle>) -> anyhow::Result<Self> {
+        let requests = all_requests.first().context("threads of requests")?.clone();
         let (mut terminate, mut interrupt) = (
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
@@ -93,7 +123,7 @@ impl Shell {
                 _ = interrupt.recv() => {}
             }
         };
-        let edge = Arc::new(api.edge.edge()?);
+        let edge = Arc::new(api.edge.edge(api.max_body_bytes)?);
         let spans = spans(api, &requests).await?;
         let listener = listen(api.listen).context("--listen")?;
         let admin = match api.admin_listen {
@@ -105,6 +135,7 @@ impl Shell {
             spans,
             lifecycle: Arc::default(),
             requests,
+            all_requests,
             leave: leave.boxed().shared(),
             listener,
             admin,
@@ -120,33 +151,46 @@ impl Shell {
         self.listener.local_addr()
     }
 
-    /// Serves `app`, and `admin` at an address of its own, until it leaves.
-    pub(crate) async fn serve<S: Scorer>(self, app: &Arc<App<S>>, admin: Router) {
+    /// Serves `app`, and `admin` at an address of its own, until it leaves. `last` is what is done, in about
+    /// the time that it is given, after the last request of `app`, and while `admin` is still there.
+    pub(crate) async fn serve<S: Scorer>(
+        self,
+        app: &Arc<App<S>>,
+        admin: Router,
+        last: impl AsyncFnOnce(Duration),
+    ) {
         let Self {
             spans,
             lifecycle,
-            requests,
+            all_requests,
             leave,
             listener,
             drain,
             ..
         } = self;
+        let is_watched = self.admin.is_some();
+        let done = CancellationToken::new();
         let admin = async {
             if let Some(listener) = self.admin {
-                let (lifecycle, leave) = (lifecycle.clone(), leave.clone());
-                connections::serve(listener, admin, requests.clone(), lifecycle, leave, drain)
-                    .await;
+                // It goes last, so that what it says is the end of what there was.
+                let (lifecycle, leave) = (lifecycle.clone(), done.cancelled());
+                let drain = Drain {
+                    delay: Duration::ZERO,
+                    ..drain
+                };
+                let requests = all_requests.clone();
+                connections::serve(listener, admin, requests, lifecycle, leave, drain).await;
             }
         };
-        let (router, leave) = (http::router(app.clone()), leave.clone());
-        let api = connections::serve(
-            listener,
-            router,
-            requests.clone(),
-            lifecycle.clone(),
-            leave,
-            drain,
-        );
+        let api = async {
+            let (router, requests) = (http::router(app.clone()), all_requests.clone());
+            let lifecycle = lifecycle.clone();
+            connections::serve(listener, router, requests, lifecycle, leave, drain).await;
+            if is_watched {
+                last(drain.delay).await;
+            }
+            done.cancel();
+        };
         tokio::join!(api, admin);
         if let Some(spans) = spans {
             spans.flush().await;

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod documents;
+mod evidence;
+mod experiment;
+mod golden;
 mod leaving;
 mod redis;
 mod routing;

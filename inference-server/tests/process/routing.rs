@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use super::*;
 
 /// A folder with the table of these revisions: name, role, weight and port.
-fn table(generation: u64, revisions: &[(&str, &str, u16, u16)]) -> Value {
+pub(super) fn table(generation: u64, revisions: &[(&str, &str, u16, u16)]) -> Value {
     let row = |(revision, role, weight, port): &(&str, &str, u16, u16)| json!({"revision": revision, "role": role, "weight": weight, "endpoints": [format!("127.0.0.1:{port}")]});
     json!({
         "schemaVersion": 1, "generation": generation, "salt": "u/1", "rollout": "1",
@@ -17,7 +17,7 @@ fn table(generation: u64, revisions: &[(&str, &str, u16, u16)]) -> Value {
     })
 }
 
-fn route(folder: &Path, table: &Value, more: &[&str]) -> Server {
+pub(super) fn route(folder: &Path, table: &Value, more: &[&str]) -> Server {
     let file = folder.join("table.json");
     std::fs::write(&file, table.to_string()).unwrap();
     let command = ["route", "--table", file.to_str().unwrap()];
@@ -170,8 +170,8 @@ fn a_router_answers_everything_that_the_document_allows_as_its_server_does() {
     let (mut asked, mut scored) = (0, 0);
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            // What a process says of itself.
-            if path == "/metrics" {
+            // What a process says of itself, and the document, which names what is a router's only.
+            if path == "/metrics" || path == "/openapi.json" {
                 continue;
             }
             let (path, method) = (path.replace("{id}", "x"), method.to_ascii_uppercase());
@@ -233,6 +233,96 @@ fn a_canary_that_is_killed_costs_no_request_and_a_new_table_no_restart() {
     .unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(ask("text").0, 200);
+}
+
+/// The value of a series.
+fn series(server: &Server, name: &str) -> String {
+    let text = server.ask_for_text("/metrics");
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let found = lines.find(|(series, _)| *series == name);
+    found.unwrap().1.to_owned()
+}
+
+#[test]
+fn bodies_that_are_too_long_or_end_early_never_reach_a_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&[]);
+    let mut table = table(1, &[("v1", "Stable", 10_000, server.port)]);
+    table["key"] = json!({"jsonPointer": "/metadata/user"});
+    let router = route(folder.path(), &table, &["--max-body-bytes", "2000"]);
+    let asked = || series(&router, "reward_router_requests_total{revision=\"v1\"}");
+    let head = "POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    // Chunked, and without the user key: by its prompt.
+    let chunked = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n8\r\n{{\"text\":\r\n4\r\n\"a\"}}\r\n0\r\n\r\n"
+    );
+    assert!(router.raw(chunked.as_bytes()).starts_with("HTTP/1.1 200"));
+    assert_eq!(asked(), "1");
+    for (rest, status) in [
+        ("Content-Length: 3000\r\n\r\n".to_owned(), "413"),
+        (
+            format!(
+                "Transfer-Encoding: chunked\r\n\r\nbb8\r\n{}\r\n0\r\n\r\n",
+                "a".repeat(3_000)
+            ),
+            "413",
+        ),
+        (
+            "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+            "400",
+        ),
+    ] {
+        let answer = router.raw(format!("{head}{rest}").as_bytes());
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
+    // Half of it, and then its client is gone.
+    let half = format!("{head}Content-Length: 100\r\n\r\n{{\"text\":");
+    let mut stream = TcpStream::connect(("127.0.0.1", router.port)).unwrap();
+    stream.write_all(half.as_bytes()).unwrap();
+    drop(stream);
+    assert_eq!(router.ask("POST", "/predict", "", r#"{"text":"b"}"#).0, 200);
+    assert_eq!(asked(), "2");
+}
+
+#[test]
+fn scores_that_are_to_be_forgotten_are_by_every_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(
+        &keys,
+        "admin 0123456789abcdef0123456789abcdef admin,score\n",
+    )
+    .unwrap();
+    let version = ["--model-version", "v"];
+    let server = Server::start(&[&version[..], &["--revision", "v1"]].concat());
+    let flags = ["--api-key-file", keys.to_str().unwrap()];
+    let table = table(1, &[("v1", "Stable", 10_000, server.port)]);
+    let router = route(folder.path(), &table, &flags);
+    let key = "x-api-key: 0123456789abcdef0123456789abcdef\r\n";
+    let is_remembered = || {
+        let (status, _, head) = router.ask_for_head("POST", "/predict", key, r#"{"text":"a"}"#);
+        assert_eq!(status, 200);
+        head.contains("x-cache: hit")
+    };
+    assert_eq!([is_remembered(), is_remembered()], [false, true]);
+    let path = "/cache?model_version=v";
+    let (status, answer) = router.ask("DELETE", path, key, "");
+    assert_eq!((status, answer), (200, json!({"model_version": "v"})));
+    assert!(!is_remembered(), "it was forgotten");
+    // Clients of the router, and of a server that stands before no router, may not ask the servers' way.
+    let body = r#"{"model_version":"v"}"#;
+    let json = "content-type: application/json\r\n";
+    let alone = Server::start(&[]);
+    for (who, headers) in [(&router, json), (&alone, json)] {
+        let status = who.ask("POST", "/internal/cache", headers, body).0;
+        assert!([401, 403].contains(&status), "{status}");
+    }
+    assert_eq!(router.ask("DELETE", path, "", "").0, 401);
+    // One that does not answer any more is named.
+    signal(&server.child, "-KILL");
+    let (status, answer) = router.ask("DELETE", path, key, "");
+    let detail = answer["detail"].as_str().unwrap();
+    assert_eq!(status, 503, "{detail}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::WHOLE;
 const ASSIGN: &[u8] = b"abx/assign/v1\0";
 /// What cells are hashed under, so that they say nothing of slots.
 const CELL: &[u8] = b"abx/cell/v1\0";
+/// What is hashed under to choose who is shadowed, so that it says nothing of slots and cells.
+const SHADOW: &[u8] = b"abx/shadow/v1\0";
 /// Cells of evidence.
 pub const CELLS: u16 = 1_024;
 
@@ -84,6 +86,7 @@ impl<'a> Key<'a> {
 pub struct Assigner {
     assign: Sha256,
     cell: Sha256,
+    shadow: Sha256,
 }
 
 /// Where a key stands.
@@ -107,6 +110,7 @@ impl Assigner {
         Self {
             assign: under(ASSIGN),
             cell: under(CELL),
+            shadow: under(SHADOW),
         }
     }
 
@@ -122,6 +126,19 @@ impl Assigner {
     /// The cell of evidence that a key belongs to, 0 to 1,023.
     pub fn cell(&self, key: Key<'_>) -> u16 {
         scaled(head(self.cell.clone(), key), CELLS)
+    }
+
+    /// Whether a key is of the so many percent whose requests are shadowed: the same in every router, and
+    /// of more percent for ever.
+    pub fn is_shadowed(&self, key: Key<'_>, percent: u8) -> bool {
+        scaled(head(self.shadow.clone(), key), 100) < u16::from(percent)
+    }
+
+    /// The first 32 bits of what the cell of a key is made of. They stand for the key where evidence
+    /// counts it once.
+    pub fn unit(&self, key: Key<'_>) -> u32 {
+        // 32 bits are left.
+        u32::try_from(head(self.cell.clone(), key) >> 32).unwrap_or_default()
     }
 }
 
@@ -150,6 +167,33 @@ mod tests {
         let assigner = Assigner::new("salt");
         let [plain, zero] = [&b"a"[..], b"a\0"].map(|text| assigner.place(Key::prompt(text)));
         assert_ne!(plain.hash, zero.hash);
+    }
+
+    #[test]
+    fn who_is_shadowed_is_shadowed_at_more_percent_too_and_all_are_at_a_hundred() {
+        let assigner = Assigner::new("salt");
+        let keys: Vec<String> = (0..2_000).map(|user| format!("user {user}")).collect();
+        let of = |percent| {
+            let is = |key: &&String| assigner.is_shadowed(Key::prompt(key.as_bytes()), percent);
+            keys.iter().filter(is).count()
+        };
+        assert_eq!((of(0), of(100)), (0, keys.len()));
+        assert!((300..500).contains(&of(20)), "{}", of(20));
+        for key in &keys {
+            let key = Key::prompt(key.as_bytes());
+            assert!(!assigner.is_shadowed(key, 20) || assigner.is_shadowed(key, 21));
+        }
+    }
+
+    #[test]
+    fn a_cell_is_a_part_of_the_hash_that_stands_for_the_key() {
+        let assigner = Assigner::new("salt");
+        for user in 0_u32..500 {
+            let bytes = user.to_be_bytes();
+            let key = Key::prompt(&bytes);
+            let unit = crate::evidence::Unit::of(&assigner, key);
+            assert_eq!(unit.cell(), assigner.cell(key));
+        }
     }
 
     #[test]

@@ -107,6 +107,40 @@ pub fn effective(
     })
 }
 
+/// How a revision can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// An endpoint of it takes new requests.
+    Ready,
+    /// Endpoints of it answer still, on their way out.
+    Leaving,
+    /// Nobody answers.
+    Absent,
+}
+
+/// The shares, where it is known how each revision can be asked: what leaves serves only where no revision
+/// that may serve has an endpoint that takes new requests. See [`effective`].
+pub fn effective_of(
+    table: &Table,
+    presence: impl Fn(&Revision) -> Presence,
+    cut: Option<Cause>,
+) -> Effective {
+    let barred = cut.is_some() || table.confirmed().is_some();
+    let is_ready = |revision: &Revision| presence(revision) == Presence::Ready;
+    let takes = |role: &Role| {
+        let row = table.row(*role);
+        let stands = !(*role == Role::Canary && barred);
+        stands && row.is_some_and(|row| is_ready(&row.revision))
+    };
+    let others_take = Role::ALL.iter().any(takes);
+    let usable = |revision: &Revision| match presence(revision) {
+        Presence::Ready => true,
+        Presence::Leaving => !others_take,
+        Presence::Absent => false,
+    };
+    effective(table, usable, cut)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -173,6 +207,31 @@ mod tests {
                 "{weights:?} {ready} {cut:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_leaves_serves_only_where_nobody_takes_new_requests() {
+        let of = |ready: &str, leaving: &str, cut| {
+            let presence = |revision: &Revision| match revision.as_str() {
+                name if ready.contains(name) => Presence::Ready,
+                name if leaving.contains(name) => Presence::Leaving,
+                _ => Presence::Absent,
+            };
+            match effective_of(&table([7_500, 2_500, 0], None), presence, cut) {
+                Effective::Nobody => None,
+                Effective::Shares(shares) => Some(Role::ALL.map(|role| shares.of(role).get())),
+            }
+        };
+        assert_eq!(of("sc", "p", None), Some([7_500, 2_500, 0]));
+        assert_eq!(of("c", "s", None), Some([0, 10_000, 0]));
+        assert_eq!(of("s", "c", None), Some([10_000, 0, 0]));
+        assert_eq!(of("", "sc", None), Some([7_500, 2_500, 0]));
+        assert_eq!(of("p", "sc", None), Some([0, 0, 10_000]));
+        // Stable on its way out is better than a canary that was cut off.
+        for cause in [Cause::Errors, Cause::Slow] {
+            assert_eq!(of("c", "s", Some(cause)), Some([10_000, 0, 0]));
+        }
+        assert_eq!(of("", "", None), None);
     }
 
     #[test]

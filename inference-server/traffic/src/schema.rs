@@ -1,4 +1,4 @@
-//! The checked-in JSON Schemas of the two documents are those of their types.
+//! The checked-in JSON Schemas of the documents are those of their types.
 //!
 //! `UPDATE_SCHEMAS=1 cargo test --release --locked -p traffic schema` writes them anew.
 
@@ -6,6 +6,8 @@ use std::path::Path;
 
 use schemars::Schema;
 
+use crate::evidence::EvidenceDocument;
+use crate::evidence::experiment::ExperimentEvidenceDocument;
 use crate::status::Report;
 use crate::table::Document;
 
@@ -32,4 +34,15 @@ fn the_schema_of_the_table_is_that_of_its_type() {
 #[test]
 fn the_schema_of_the_status_is_that_of_its_type() {
     checked_in("status.json", &schemars::schema_for!(Report));
+}
+
+#[test]
+fn the_schema_of_the_evidence_is_that_of_its_type() {
+    checked_in("evidence.json", &schemars::schema_for!(EvidenceDocument));
+}
+
+#[test]
+fn the_schema_of_an_experiments_evidence_is_that_of_its_type() {
+    let schema = schemars::schema_for!(ExperimentEvidenceDocument);
+    checked_in("experiment-evidence.json", &schema);
 }

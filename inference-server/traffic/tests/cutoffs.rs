@@ -283,7 +283,7 @@ impl Simulation {
             }
         }
         if let Some((input, score)) = flight.score {
-            router.recorder.scored(flight.arm, input, score);
+            router.recorder.scored(&flight.ticket, input, score);
         }
         router.recorder.end(flight.ticket, flight.outcome, now);
         let looks = flight.outcome != Outcome::Answered || self.setting.canary != Canary::Healthy;

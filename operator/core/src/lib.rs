@@ -8,17 +8,24 @@
 //! The way of the data: [`observed`] (what the shell has seen) → [`reading`] (what it means) →
 //! [`rollout`] (what is decided) → [`children`] (which objects that takes) and [`status`]
 //! (what is said), both from reading and decision → [`plan`]. Below them lie [`identity`], [`spec`],
-//! [`state`], [`records`] (what is written to be read again), [`capacity`] (how many pods, how much
-//! traffic) and [`objects`] (builders). Beside it stands [`lease`]: which of several operators acts.
+//! [`state`], [`gates`] (what a revision has to show), [`golden`] (what of it a set of labelled pairs shows),
+//! [`records`] (what is written to be read again), [`capacity`] (how many pods, how much traffic) and
+//! [`objects`] (builders). Beside it stand [`promotion`] (the model of an experiment's winner in the place of
+//! the spec's) and [`lease`] (which of several operators acts).
 
 pub mod capacity;
 pub mod children;
 pub mod compare;
+pub mod evidence;
+pub mod experiment;
+pub mod gates;
+pub mod golden;
 pub mod identity;
 pub mod lease;
 pub mod objects;
 pub mod observed;
 pub mod plan;
+pub mod promotion;
 pub mod reading;
 pub mod records;
 pub mod rollout;
@@ -29,6 +36,7 @@ pub mod status;
 use std::fmt;
 
 use crds::conditions::StalledReason;
+use traffic::cutoff::Cause;
 
 /// Why something cannot go on, in the words of the condition `Stalled`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub struct Failure {
     pub pod: Option<String>,
     /// How its container ended.
     pub exit_code: Option<i32>,
+    /// What the routers cut it off for, where they did.
+    pub cut_off: Option<Cause>,
 }
 
 /// `<reason>: <message>`, as history and records keep it.
@@ -65,6 +75,7 @@ impl Failure {
             message: message.into(),
             pod: None,
             exit_code: None,
+            cut_off: None,
         }
     }
 }

@@ -1,20 +1,30 @@
 //! The controllers, one folder a kind, and their common start.
 
+mod ab_experiment;
+mod experiments;
 mod reward_model;
 mod shared;
+mod surroundings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use crds::{ABExperiment, RewardModel};
+use futures::channel::mpsc::unbounded;
+use futures::{Stream, StreamExt, stream};
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::experiments::{Experiments, Touched};
 use crate::args::Run;
 use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
+use crate::runtime::leader::Candidate;
 use crate::runtime::{admin_key, leader, shutdown, telemetry};
 
 /// How long reconciles may still run after the stop; less than the pod's grace period.
@@ -55,24 +65,84 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
             operator_namespace: namespace.clone(),
         };
         let me = identity();
+        let candidate = Candidate {
+            namespace: &namespace,
+            lease: &args.lease,
+            me: &me,
+        };
         let (leads, leading) = watch::channel(false);
-        let election = leader::run(client.clone(), &namespace, &me, &metrics, &leads, &stop);
+        let election = leader::run(client.clone(), candidate, &metrics, &leads, &stop);
+        let (experiments, touched) = Experiments::watch(&client);
+        let (endpoints, affected) = spread(&experiments, touched);
+        let judging = ab_experiment::run(
+            client.clone(),
+            (settings.admin_key.clone(), args.prometheus_url.as_deref()),
+            experiments.clone(),
+            affected,
+            metrics.clone(),
+            leading.clone(),
+            stop.clone(),
+        );
         let controller = reward_model::run(
             client.clone(),
             settings,
+            reward_model::Options {
+                experiments,
+                endpoints,
+                max_loading: args.max_loading,
+                prometheus_url: args.prometheus_url.as_deref(),
+            },
             metrics.clone(),
             readiness,
             leading,
             stop.clone(),
         );
-        let outcome = tokio::try_join!(election, controller);
-        leader::give_back(client.clone(), &namespace, &me).await;
+        let judging = async {
+            judging.await;
+            anyhow::Ok(())
+        };
+        let outcome = tokio::try_join!(election, controller, judging);
+        leader::give_back(client.clone(), candidate).await;
         outcome.map(|_| ())
     };
     tokio::select! {
         outcome = until_stopped(work, &stop) => outcome,
         outcome = admin => outcome.context("admin server")?,
     }
+}
+
+/// Tells both controllers what has changed: the endpoints of experiments, and the experiments themselves.
+fn spread(
+    experiments: &Arc<Experiments>,
+    touched: impl Stream<Item = Touched> + Send + 'static,
+) -> (
+    impl Stream<Item = ObjectRef<PartialObjectMeta<RewardModel>>> + Send + 'static,
+    impl Stream<Item = ObjectRef<PartialObjectMeta<ABExperiment>>> + Send + 'static,
+) {
+    let (to_models, models) = unbounded();
+    let (to_experiments, all) = unbounded();
+    let experiments = experiments.clone();
+    tokio::spawn(touched.for_each(move |touched| {
+        let (namespace, endpoint) = touched.endpoint;
+        // An error means that a controller is ending.
+        let _ = to_models.unbounded_send(ObjectRef::new(&endpoint).within(&namespace));
+        // Whoever waits for the endpoint hears of it.
+        for other in experiments.of(&namespace, &endpoint) {
+            let name = ObjectRef::new(&other.name_any()).within(&namespace);
+            let _ = to_experiments.unbounded_send(name);
+        }
+        std::future::ready(())
+    }));
+    (models, all)
+}
+
+/// The moment in which we begin to act.
+fn begins(leads: watch::Receiver<bool>) -> impl Stream<Item = ()> + Send {
+    stream::once(async move {
+        let mut leads = leads;
+        // An error means that the election has ended, and we with it.
+        let _ = leads.wait_for(|leads| *leads).await;
+    })
 }
 
 /// Names this process among the operators: its pod, and another one after each start.

@@ -18,21 +18,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-const NAME: &str = "betterai-operator";
+/// Whose election it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    /// Where the Lease is.
+    pub(crate) namespace: &'a str,
+    /// Its name.
+    pub(crate) lease: &'a str,
+    /// Who we are.
+    pub(crate) me: &'a str,
+}
 
-/// Takes part in the election as `me` until `stop`; `leads` says whether we act.
+/// Takes part in the election until `stop`; `leads` says whether we act.
 ///
 /// # Errors
 /// When the lease was lost: then the process has to end.
 pub(crate) async fn run(
     client: Client,
-    namespace: &str,
-    me: &str,
+    candidate: Candidate<'_>,
     metrics: &Metrics,
     leads: &watch::Sender<bool>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let leases: Api<Lease> = Api::namespaced(client, namespace);
+    let leases: Api<Lease> = Api::namespaced(client, candidate.namespace);
     let mut seen = Seen::default();
     let mut renewed: Option<Instant> = None;
     loop {
@@ -40,7 +48,7 @@ pub(crate) async fn run(
         let began = Instant::now();
         let left = renewed.map_or(GIVES_UP, |at| GIVES_UP.saturating_sub(at.elapsed()));
         let patience = left.min(GIVES_UP / 2);
-        let outcome = tokio::time::timeout(patience, look(&leases, me, &mut seen)).await;
+        let outcome = tokio::time::timeout(patience, look(&leases, candidate, &mut seen)).await;
         let pause = match outcome {
             Ok(Ok(Looked::Ours)) => {
                 renewed = Some(began);
@@ -72,16 +80,21 @@ pub(crate) async fn run(
 }
 
 /// Gives the lease back, once nothing acts any more.
-pub(crate) async fn give_back(client: Client, namespace: &str, me: &str) {
+pub(crate) async fn give_back(client: Client, candidate: Candidate<'_>) {
+    let Candidate {
+        namespace,
+        lease: name,
+        me,
+    } = candidate;
     let leases: Api<Lease> = Api::namespaced(client, namespace);
     let given = async {
-        let Some(mut lease) = leases.get_opt(NAME).await? else {
+        let Some(mut lease) = leases.get_opt(name).await? else {
             return Ok::<(), kube::Error>(());
         };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() == Some(me) {
             spec.holder_identity = Some(String::new());
-            leases.replace(NAME, &PostParams::default(), &lease).await?;
+            leases.replace(name, &PostParams::default(), &lease).await?;
         }
         Ok(())
     };
@@ -104,8 +117,13 @@ enum Looked {
     Theirs(Duration),
 }
 
-async fn look(leases: &Api<Lease>, me: &str, seen: &mut Seen) -> anyhow::Result<Looked> {
-    let found = leases.get_opt(NAME).await.context("read the lease")?;
+async fn look(
+    leases: &Api<Lease>,
+    candidate: Candidate<'_>,
+    seen: &mut Seen,
+) -> anyhow::Result<Looked> {
+    let found = leases.get_opt(candidate.lease).await;
+    let found = found.context("read the lease")?;
     let version = found.as_ref().and_then(ResourceExt::resource_version);
     if seen.version != version || seen.since.is_none() {
         seen.version = version;
@@ -113,10 +131,11 @@ async fn look(leases: &Api<Lease>, me: &str, seen: &mut Seen) -> anyhow::Result<
     }
     let unchanged = seen.since.map_or(Duration::ZERO, |since| since.elapsed());
     let record = found.as_ref().map(record);
-    match lease::step(me, record.as_ref(), unchanged) {
+    match lease::step(candidate.me, record.as_ref(), unchanged) {
         Step::Wait(pause) => Ok(Looked::Theirs(pause)),
         Step::Take | Step::Renew => {
-            write(leases, me, found).await.context("write the lease")?;
+            let written = write(leases, candidate, found).await;
+            written.context("write the lease")?;
             Ok(Looked::Ours)
         }
     }
@@ -131,7 +150,14 @@ fn record(lease: &Lease) -> Record {
     }
 }
 
-async fn write(leases: &Api<Lease>, me: &str, found: Option<Lease>) -> kube::Result<()> {
+async fn write(
+    leases: &Api<Lease>,
+    candidate: Candidate<'_>,
+    found: Option<Lease>,
+) -> kube::Result<()> {
+    let Candidate {
+        lease: name, me, ..
+    } = candidate;
     let now = Some(MicroTime(Timestamp::now()));
     let before = found.as_ref().and_then(|lease| lease.spec.clone());
     let before = before.unwrap_or_default();
@@ -149,7 +175,7 @@ async fn write(leases: &Api<Lease>, me: &str, found: Option<Lease>) -> kube::Res
         None => {
             let lease = Lease {
                 metadata: ObjectMeta {
-                    name: Some(NAME.to_owned()),
+                    name: Some(name.to_owned()),
                     ..ObjectMeta::default()
                 },
                 spec: Some(spec),
@@ -159,7 +185,7 @@ async fn write(leases: &Api<Lease>, me: &str, found: Option<Lease>) -> kube::Res
         // At the version that was seen: of two that take it at once, one is refused.
         Some(mut lease) => {
             lease.spec = Some(spec);
-            leases.replace(NAME, &params, &lease).await.map(|_| ())
+            leases.replace(name, &params, &lease).await.map(|_| ())
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that a Beta prior spreads; the one-sided forms use the prior truncated at the hypothesis, which makes
 //! them valid for all shares on its side.
 
-use crate::special::{log_beta_tails, log_m};
+use crate::special::{count, log_beta_tails, log_m};
 
 /// A probability strictly between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -30,10 +30,22 @@ pub struct BetaPrior {
 }
 
 impl BetaPrior {
+    /// Of one that nothing is known of: Beta(1/2, 1/2).
+    pub const JEFFREYS: Self = Self { a: 0.5, b: 0.5 };
     /// `None` unless both are finite and above 0.
     pub fn new(a: f64, b: f64) -> Option<Self> {
         let positive = |x: f64| x > 0.0 && x.is_finite();
         (positive(a) && positive(b)).then_some(Self { a, b })
+    }
+
+    /// What it is worth in successes.
+    pub(crate) const fn a(self) -> f64 {
+        self.a
+    }
+
+    /// What it is worth in failures.
+    pub(crate) const fn b(self) -> f64 {
+        self.b
     }
 }
 
@@ -84,15 +96,6 @@ pub fn ln_at_least(least: u64, trials: u64, share: Share) -> f64 {
         return f64::NEG_INFINITY;
     };
     log_beta_tails(count(least), count(rest) + 1.0, share.0).0
-}
-
-/// Exact below 2^53, which is more than is ever counted.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts stay far below 2^53, up to which every one is exact"
-)]
-pub(crate) const fn count(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

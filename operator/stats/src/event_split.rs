@@ -43,6 +43,16 @@ impl Kappa {
     pub fn new(kappa: f64) -> Option<Self> {
         (kappa > 0.0 && kappa.is_finite()).then_some(Self(kappa))
     }
+
+    /// Of a number that is known to be finite and above 0.
+    pub(crate) const fn of(kappa: f64) -> Self {
+        Self(kappa)
+    }
+
+    /// The number.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
 }
 
 /// The evidence, and the share that B was expected to have.

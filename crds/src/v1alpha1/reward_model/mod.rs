@@ -46,7 +46,7 @@ pub use traffic::Traffic;
     printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.revision"),
     printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.revision"),
     printcolumn(name = "Weight", type_ = "integer", json_path = ".status.traffic[1].appliedWeight"),
-    printcolumn(name = "Step", type_ = "string", json_path = ".status.rollout.step.kind"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.rollout.step.progress"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

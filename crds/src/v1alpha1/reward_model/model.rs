@@ -14,6 +14,8 @@ use crate::value::{Decimal, Digest};
         .message("requireDigest is true: set digest (`inference-server verify --model DIR` prints it)"),
     validation = Rule::new("has(self.source.pvc) || has(self.cache) || has(self.digest)")
         .message("a remote source needs cache.claimName, where it is fetched to once, or digest, against which each pod checks its own copy"),
+    validation = Rule::new("!has(self.source.pvc) || !has(self.cache)")
+        .message("cache is where remote sources are fetched to, and would be without effect beside source.pvc: remove it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Model {

@@ -28,6 +28,9 @@ pub struct RewardModelStatus {
     /// Where clients send their requests inside the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The way from Gateways to `url`; there while `traffic.gateway` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
     /// Pods that take traffic: those that `selector` selects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -103,6 +106,16 @@ pub enum Phase {
     Degraded,
 }
 
+/// The way from Gateways.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayStatus {
+    /// Whether all Gateways accept the HTTPRoute as it is now.
+    pub accepted: bool,
+    /// What they say.
+    pub message: String,
+}
+
 /// One revision.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -176,15 +189,33 @@ pub struct RolloutStatus {
     /// Requests that the stable revision answered for the canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallbacks: Option<i64>,
-    /// Its steps, as the spec had them when it began: `SetWeight 10`, `Pause 5s`, `Pause`.
+    /// Its steps, as the spec had them when it began: `SetWeight 10`, `Pause 5s`, `Pause`,
+    /// `Shadow 20, 1000 pairs within 3600s`, `Gate a,b within 3600s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<String>>,
     /// Whether a human has asked it to skip what is left of its steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fast: Option<bool>,
+    /// Whether it takes the places of pods that serve, because no node had room for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub borrows: Option<bool>,
+    /// The golden set that it is judged by, whatever becomes of the set later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub golden_set: Option<GoldenSetStatus>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Word<Outcome>>,
+}
+
+/// A golden set as it was read.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GoldenSetStatus {
+    /// SHA-256 of its bytes, as `sha256:` and hex digits.
+    pub digest: String,
+    /// Its labelled pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<i64>,
 }
 
 /// Where a rollout stands.
@@ -197,6 +228,9 @@ pub struct StepStatus {
     pub total: i32,
     /// What it does.
     pub kind: String,
+    /// Both, for a column: `2/4 Pause 5s`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub progress: String,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
@@ -241,6 +275,21 @@ pub struct GateStatus {
     /// In words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Since when it is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it was looked at last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Time>,
+    /// Results in a row beyond the threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<i64>,
+    /// Looks in a row that had no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<i64>,
+    /// The size of effects that it is tuned for, as it was at the first look that counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tau: Option<Decimal>,
 }
 
 /// The verdict of a gate. Only `Fail` rolls back.

@@ -1,4 +1,4 @@
-//! What a scoring server says that it serves.
+//! What a scoring server says that it serves, and what it is to forget.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,4 +24,12 @@ pub struct Model {
     pub special_date: Option<String>,
     /// Seconds since 1970 when it was loaded.
     pub loaded_at: i64,
+}
+
+/// Whose scores a server is to forget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forget {
+    /// The version of the model.
+    pub model_version: String,
 }

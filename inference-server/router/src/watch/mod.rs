@@ -1,12 +1,12 @@
 //! The table and the endpoints, from Kubernetes.
 //!
-//! Owns the two watches: ConfigMap `NAME-traffic`, and the EndpointSlices of the model's Services. It
-//! must not know what is made of them. Invariants: where the API server is away, or a ConfigMap is
+//! Owns the watches: ConfigMap `NAME-traffic`, the EndpointSlices of the model's Services, and those of other
+//! models' Services that an experiment's variants have. It must not know what is made of them. Invariants: where the API server is away, or a ConfigMap is
 //! deleted, what is known stays; nothing is taken from a list that was not read to its end.
 
 mod slices;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures::{Stream, StreamExt};
@@ -17,10 +17,12 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use traffic::table;
 
-use crate::Router;
+use crate::{Router, Services};
 
 /// The label of all that belongs to a model.
 const MODEL: &str = "betterai.dev/model";
+/// The slices of its servers, and not those of its routers.
+const SERVERS: &str = "betterai.dev/component=server";
 
 /// A connection to the API server of the cluster that this runs in, or of the kubeconfig.
 ///
@@ -36,11 +38,47 @@ pub async fn run(router: Router, client: Client, namespace: &str, name: &str) {
     let slices = Api::<EndpointSlice>::namespaced(client, namespace);
     let table = format!("metadata.name={name}-traffic");
     let of_table = watcher::Config::default().fields(&table);
-    let of_model = watcher::Config::default().labels(&format!("{MODEL}={name}"));
+    let of_model = watcher::Config::default().labels(&format!("{MODEL}={name},{SERVERS}"));
     tokio::join!(
         follow_table(&router, watcher(tables, of_table).default_backoff()),
-        follow_slices(&router, watcher(slices, of_model).default_backoff()),
+        follow_slices(
+            watcher(slices.clone(), of_model).default_backoff(),
+            |services| router.seen(services)
+        ),
+        // Most of the time it does nothing.
+        Box::pin(follow_elsewhere(&router, slices)),
     );
+}
+
+/// Looks for the Services that an experiment names, as long as it names them.
+async fn follow_elsewhere(router: &Router, slices: Api<EndpointSlice>) {
+    let mut wanted = router.wanted_elsewhere();
+    loop {
+        let names = wanted.borrow_and_update().clone();
+        if names.is_empty() {
+            router.seen_elsewhere(names, Services::new());
+            if wanted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let config = watcher::Config::default().labels(&selector(&names));
+        let events = watcher(slices.clone(), config).default_backoff();
+        let seen = |services| router.seen_elsewhere(names.clone(), services);
+        tokio::select! {
+            () = follow_slices(events, seen) => {}
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn selector(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    format!("{} in ({}),{SERVERS}", slices::SERVICE, names.join(","))
 }
 
 type Seen<K> = Result<Event<K>, watcher::Error>;
@@ -70,7 +108,7 @@ fn offer(router: &Router, map: &ConfigMap) {
     }
 }
 
-async fn follow_slices(router: &Router, events: impl Stream<Item = Seen<EndpointSlice>>) {
+async fn follow_slices(events: impl Stream<Item = Seen<EndpointSlice>>, seen: impl Fn(Services)) {
     let mut events = pin!(events);
     let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());
     while let Some(event) = events.next().await {
@@ -95,7 +133,7 @@ async fn follow_slices(router: &Router, events: impl Stream<Item = Seen<Endpoint
                 continue;
             }
         }
-        router.seen(slices::services(known.values()));
+        seen(slices::services(known.values()));
     }
 }
 
@@ -160,7 +198,7 @@ mod tests {
         .await;
         assert!(!router.is_ready());
         let list = vec![Event::Init, Event::InitApply(slice("x", "10.0.0.1"))];
-        told(list, |events| follow_slices(&router, events)).await;
+        told(list, |events| follow_slices(events, |all| router.seen(all))).await;
         assert!(!router.is_ready(), "the list has not ended");
         let list = vec![
             Event::Init,
@@ -168,7 +206,7 @@ mod tests {
             Event::InitApply(slice("y", "10.0.0.2")),
             Event::InitDone,
         ];
-        told(list, |events| follow_slices(&router, events)).await;
+        told(list, |events| follow_slices(events, |all| router.seen(all))).await;
         assert!(router.is_ready() && router.is_synced());
         assert_eq!(ready(&router), 2);
     }
@@ -187,8 +225,51 @@ mod tests {
             Event::Apply(slice("y", "10.0.0.2")),
             Event::Delete(slice("x", "10.0.0.1")),
         ];
-        told(events, |events| follow_slices(&router, events)).await;
+        told(events, |events| {
+            follow_slices(events, |all| router.seen(all))
+        })
+        .await;
         assert_eq!(ready(&router), 1);
+    }
+
+    #[tokio::test]
+    async fn an_experiments_services_are_looked_for_until_it_is_over() {
+        let router = router();
+        let mut wanted = router.wanted_elsewhere();
+        let with = |generation: u64, experiment: serde_json::Value| {
+            let mut map = map(generation, 10_000);
+            let table = map.data.as_mut().unwrap().get_mut("table.json").unwrap();
+            let mut document: serde_json::Value = serde_json::from_str(table).unwrap();
+            document["experiment"] = experiment;
+            *table = document.to_string();
+            map
+        };
+        let experiment = json!({
+            "name": "e", "uid": "e1", "epoch": 1, "salt": "s", "mode": "Split", "control": "a",
+            "variants": [{"name": "a"}, {"name": "b", "revision": "b", "service": "other-b", "slots": [[0, 10]]}],
+        });
+        told(vec![Event::Apply(with(1, experiment))], |events| {
+            follow_table(&router, events)
+        })
+        .await;
+        router.seen(Services::new());
+        let names = wanted.borrow_and_update().clone();
+        assert_eq!(
+            selector(&names),
+            "kubernetes.io/service-name in (other-b),betterai.dev/component=server"
+        );
+        assert!(!router.is_synced(), "nobody has looked for it yet");
+        let list = vec![Event::Init, Event::InitDone];
+        told(list, |events| {
+            follow_slices(events, |all| router.seen_elsewhere(names.clone(), all))
+        })
+        .await;
+        assert!(router.is_synced());
+        told(vec![Event::Apply(map(2, 10_000))], |events| {
+            follow_table(&router, events)
+        })
+        .await;
+        assert!(wanted.has_changed().unwrap() && wanted.borrow().is_empty());
     }
 
     #[tokio::test]

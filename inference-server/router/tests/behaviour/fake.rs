@@ -26,6 +26,10 @@ pub(crate) enum Does {
     Scores,
     After(Duration),
     Fails,
+    /// Answers so many questions of its life, and fails at those that come after.
+    FailsAfter(usize),
+    /// The same, where it declines them.
+    DeclinesAfter(usize),
     Hangs,
     NotANumber,
     Constant,
@@ -34,15 +38,21 @@ pub(crate) enum Does {
     Declines,
     /// Closes the connection in place of an answer.
     Breaks,
+    /// Answers three megabytes of nothing.
+    Babbles,
 }
 
 /// What it has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) questions: AtomicUsize,
+    /// Questions that come behind others.
+    pub(crate) bulk: AtomicUsize,
     /// Questions that are worked on.
     pub(crate) under_way: AtomicUsize,
     pub(crate) connections: AtomicUsize,
+    /// Bodies of what it was asked to forget.
+    pub(crate) forgotten: Mutex<Vec<Bytes>>,
 }
 
 pub(crate) struct Server {
@@ -170,12 +180,30 @@ async fn answer(
         let body = serde_json::to_vec(&model).unwrap();
         return Ok::<_, Infallible>(Response::new(Full::new(body.into()))).map_err(|_| Broken);
     }
-    seen.questions.fetch_add(1, Ordering::SeqCst);
+    if request.uri().path() == internal::CACHE_PATH {
+        let status = match *does.lock().unwrap() {
+            Does::Fails => 500,
+            Does::Declines => 409,
+            _ => 200,
+        };
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        seen.forgotten.lock().unwrap().push(body);
+        let response = Response::builder().status(status).body(Full::default());
+        return Ok(response.unwrap());
+    }
+    let before = seen.questions.fetch_add(1, Ordering::SeqCst);
     seen.under_way.fetch_add(1, Ordering::SeqCst);
-    let _under_way = UnderWay(seen);
+    let under_way = UnderWay(seen);
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let question = read_question(&body).unwrap();
-    let does = does.lock().unwrap().clone();
+    let bulk = usize::from(question.bulk);
+    under_way.0.bulk.fetch_add(bulk, Ordering::SeqCst);
+    let does = match does.lock().unwrap().clone() {
+        Does::FailsAfter(answered) if before >= answered => Does::Fails,
+        Does::DeclinesAfter(answered) if before >= answered => Does::Declines,
+        Does::FailsAfter(_) | Does::DeclinesAfter(_) => Does::Scores,
+        does => does,
+    };
     match does {
         Does::Hangs => tokio::time::sleep(Duration::from_mins(1)).await,
         Does::After(time) => tokio::time::sleep(time).await,
@@ -200,13 +228,25 @@ async fn answer(
         })
     };
     let (status, body) = match does {
-        Does::Scores | Does::After(_) | Does::Hangs | Does::Breaks => {
-            let length = |input: &Input| u16::try_from(input.key().len()).unwrap();
+        Does::Scores
+        | Does::FailsAfter(_)
+        | Does::DeclinesAfter(_)
+        | Does::After(_)
+        | Does::Hangs
+        | Does::Breaks => {
+            let length = |input: &Input| {
+                let length = match input {
+                    Input::Conversation { response, .. } => response.len(),
+                    other => other.key().len(),
+                };
+                u16::try_from(length).unwrap()
+            };
             (200, scores(&|input| f32::from(length(input))))
         }
         Does::NotANumber => (200, scores(&|_| f32::NAN)),
         Does::Constant => (200, scores(&|_| 0.25)),
         Does::Fails => (500, write_unanswered(&Unanswered::Engine { index: None })),
+        Does::Babbles => (200, vec![b'x'; 3_000_000]),
         Does::Refuses => (429, write_unanswered(&Unanswered::Overloaded)),
         Does::IsNotReady => (503, write_unanswered(&Unanswered::NotReady)),
         Does::Declines => {

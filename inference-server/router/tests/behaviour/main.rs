@@ -1,11 +1,19 @@
 //! What a router does with servers that do not what they should, over real sockets.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
 
+mod changes;
+mod evidence;
+mod experiment;
 mod fake;
+mod feedback;
+mod hedging;
+mod parts;
+mod shadow;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -157,6 +165,23 @@ async fn one_score_for_everything_is_cut_off_within_twenty_inputs() {
 }
 
 #[tokio::test]
+async fn look_alike_texts_of_one_batch_brand_nobody() {
+    let (_stable, _canary, router) = pair(10_000).await;
+    let batch = |length: usize| {
+        let mut request = request("a");
+        // A fake scores a text by its length.
+        let texts = (0..25).map(|n| Input::Text(format!("{n:0length$}")));
+        request.inputs = texts.collect::<Vec<_>>().into();
+        request
+    };
+    for length in [8, 9, 8, 8] {
+        let scores = router.score(batch(length)).await.unwrap();
+        assert_eq!(revision(&scores), "c");
+    }
+    assert_eq!(router.report().cut_off, None);
+}
+
+#[tokio::test]
 async fn a_canary_that_hangs_is_answered_for_and_its_requests_end_at_the_server() {
     let (_stable, canary, router) = pair(10_000).await;
     canary.now(Does::Hangs);
@@ -192,9 +217,10 @@ async fn a_client_that_leaves_ends_its_request_at_the_server() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_wrong_is_told_so_and_tried_nowhere_else() {
+async fn a_request_that_is_wrong_is_told_so_and_is_nobodys_fault() {
     let (stable, canary, router) = pair(10_000).await;
     canary.now(Does::Declines);
+    stable.now(Does::Declines);
     for key in 0..20 {
         let error = ask(&router, &format!("key {key}")).await.unwrap_err();
         let expected = ScoreError::Input {
@@ -204,8 +230,70 @@ async fn a_request_that_is_wrong_is_told_so_and_tried_nowhere_else() {
         };
         assert_eq!(error, expected);
     }
-    assert_eq!(stable.questions(), 0);
+    // Stable was asked whether it is.
+    assert_eq!(stable.questions(), 20);
     assert_eq!(router.report().cut_off, None);
+    // It counts as a wrong request of stable's does.
+    let cell = router.evidence().unwrap().sums.arms.canary.cells.total();
+    assert_eq!((cell.requests, cell.errors), (20, 0));
+}
+
+#[tokio::test]
+async fn a_canary_that_declines_what_stable_scores_fails() {
+    let (_stable, canary, router) = pair(5_000).await;
+    canary.now(Does::Declines);
+    for key in 0..60 {
+        let scores = ask(&router, &format!("key {key}")).await.unwrap();
+        assert_eq!(revision(&scores), "s");
+    }
+    let report = router.report();
+    assert_eq!(report.cut_off.unwrap().cause, "Errors");
+    assert_eq!(report.revisions[1].answered, 0);
+    let cell = router.evidence().unwrap().sums.arms.canary.cells.total();
+    assert!(cell.requests > 0 && cell.errors == cell.requests);
+}
+
+#[tokio::test]
+async fn what_stable_cannot_judge_is_told_and_counts_for_nobody() {
+    for does in [Does::Fails, Does::Refuses, Does::NotANumber, Does::Breaks] {
+        let (stable, canary, router) = pair(10_000).await;
+        canary.now(Does::Declines);
+        stable.now(does.clone());
+        let error = ask(&router, "a").await.unwrap_err();
+        assert!(matches!(error, ScoreError::Input { .. }), "{does:?}");
+        let cell = router.evidence().unwrap().sums.arms.canary.cells.total();
+        assert_eq!(cell.requests, 0, "{does:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_requests_cost_stable_no_more_than_the_budget() {
+    let (stable, canary, router) = pair(10_000).await;
+    canary.now(Does::Declines);
+    stable.now(Does::Declines);
+    for key in 0..600 {
+        ask(&router, &format!("key {key}")).await.unwrap_err();
+    }
+    // 20 a second for ten seconds, where a fifth is less.
+    assert!(stable.questions() <= 240, "{}", stable.questions());
+    assert_eq!(router.report().cut_off, None);
+}
+
+#[tokio::test]
+async fn without_a_fallback_what_is_declined_is_answered() {
+    let (stable, canary) = (Server::start("s").await, Server::start("c").await);
+    let rows = json!([
+        row("s", "Stable", 0, &[&stable]),
+        row("c", "Canary", 10_000, &[&canary])
+    ]);
+    let mut table = table(1, rows);
+    table["fallback"] = json!({"enabled": false});
+    let router = over(&table).await;
+    canary.now(Does::Declines);
+    ask(&router, "a").await.unwrap_err();
+    assert_eq!(stable.questions(), 0);
+    let cell = router.evidence().unwrap().sums.arms.canary.cells.total();
+    assert_eq!((cell.requests, cell.errors), (1, 0));
 }
 
 #[tokio::test]

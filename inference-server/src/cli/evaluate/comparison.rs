@@ -58,7 +58,8 @@ fn win(pair: &ScoredPair) -> f64 {
     }
 }
 
-fn answers(pairs: &[ScoredPair]) -> Vec<f64> {
+/// The scores of all answers.
+pub(super) fn answers(pairs: &[ScoredPair]) -> Vec<f64> {
     pairs
         .iter()
         .flat_map(|pair| [f64::from(pair.chosen), f64::from(pair.rejected)])
@@ -85,7 +86,8 @@ fn weighted(values: &[(f64, f64)]) -> (f64, f64) {
     (mean, Z * deviation / n.sqrt())
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// Their mean; 0 of none.
+pub(super) fn mean(values: &[f64]) -> f64 {
     let ones: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
     weighted(&ones).0
 }

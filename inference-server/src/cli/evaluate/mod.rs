@@ -4,22 +4,26 @@
 //! Owns the reading of pairs and the output. Invariant: the JSON has the fields of `POST /evaluate`.
 
 mod comparison;
+mod document;
 mod server;
 mod source;
 mod table;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use inference_api::Limits;
 use inference_api::evaluate::{EvaluateResponse, Pair};
+use inference_models::Digest;
 use inference_scoring::calibration::{Calibration, fit};
 use inference_scoring::evaluation::{self, ScoredPair};
 use serde::Serialize;
+use sha2::Digest as _;
 
 use self::comparison::Comparison;
+use self::document::Document;
 use self::source::Source;
 use crate::args::Evaluate;
 use crate::cli::lines;
@@ -43,7 +47,27 @@ struct Report {
 /// # Errors
 /// When pairs, model or server cannot be read.
 pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
-    let pairs = pairs(&args.pairs)?;
+    let outcome = evaluated(args);
+    if let Some(file) = &args.output {
+        let document = match &outcome {
+            Ok((document, _)) => document,
+            Err(error) => &Document::bad(error),
+        };
+        document.write(file)?;
+    }
+    let (_, report) = outcome?;
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string(&report)?)
+    } else {
+        table::render(&report)
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("the result cannot be written")
+}
+
+fn evaluated(args: &Evaluate) -> anyhow::Result<(Document, Report)> {
+    let (pairs, set) = pairs(&args.pairs)?;
     let source = Source::open(args)?;
     let (scored, version, seconds) = score(&source, &pairs)?;
     let calibration = if args.calibrate {
@@ -58,27 +82,27 @@ pub(crate) fn run(args: &Evaluate) -> anyhow::Result<()> {
         seconds,
         version,
     );
-    let (mut against, mut comparison) = (None, None);
-    if let Some(url) = &args.against {
-        let (other, version, seconds) = score(&Source::server(url, args)?, &pairs)?;
-        comparison = Some(comparison::of(&scored, &other));
-        let found = evaluation::evaluate(&other, None)?;
-        against = Some(judgement::response(&found, seconds, version));
-    }
+    let known = args.against_known.as_ref() == Some(&set);
+    let Some(url) = args.against.as_ref().filter(|_| !known) else {
+        let report = Report {
+            own,
+            calibration,
+            against: None,
+            comparison: None,
+        };
+        return Ok((Document::scored(&set, &scored, None), report));
+    };
+    let (other, version, seconds) = score(&Source::server(url, args)?, &pairs)?;
+    let comparison = comparison::of(&scored, &other);
+    let found = evaluation::evaluate(&other, None)?;
+    let document = Document::scored(&set, &scored, Some((&other, &comparison)));
     let report = Report {
         own,
         calibration,
-        against,
-        comparison,
+        against: Some(judgement::response(&found, seconds, version)),
+        comparison: Some(comparison),
     };
-    let text = if args.json {
-        format!("{}\n", serde_json::to_string(&report)?)
-    } else {
-        table::render(&report)
-    };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("the result cannot be written")
+    Ok((document, report))
 }
 
 fn score(source: &Source, pairs: &[Pair]) -> anyhow::Result<(Vec<ScoredPair>, String, f64)> {
@@ -93,16 +117,16 @@ fn score(source: &Source, pairs: &[Pair]) -> anyhow::Result<(Vec<ScoredPair>, St
     Ok((scored.collect(), version, began.elapsed().as_secs_f64()))
 }
 
-fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
+/// The pairs of a file, and its SHA-256.
+fn pairs(path: &Path) -> anyhow::Result<(Vec<Pair>, Digest)> {
     let name = path.display();
-    let file = std::fs::File::open(path).with_context(|| format!("--pairs {name}"))?;
+    let bytes = std::fs::read(path).with_context(|| format!("--pairs {name}"))?;
     let mut pairs = Vec::new();
-    for (i, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.with_context(|| format!("--pairs {name}"))?;
-        if line.trim().is_empty() {
+    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let pair: Pair = lines::of_members(line.as_bytes(), &Pair::MEMBERS).with_context(|| {
+        let pair: Pair = lines::of_members(line, &Pair::MEMBERS).with_context(|| {
             format!(
                 "{name}, line {}: write {{\"prompt\"?, \"chosen\", \"rejected\", \"category\"?}}",
                 i + 1
@@ -116,7 +140,9 @@ fn pairs(path: &Path) -> anyhow::Result<Vec<Pair>> {
     if pairs.is_empty() {
         bail!("--pairs {name} has no line");
     }
-    Ok(pairs)
+    let digest = format!("sha256:{}", hex::encode(sha2::Sha256::digest(&bytes)));
+    let digest = Digest::parse(&digest).map_err(anyhow::Error::msg)?;
+    Ok((pairs, digest))
 }
 
 /// Beside the model, where `serve` is pointed to it; in this folder for a server elsewhere.

@@ -1,9 +1,9 @@
-//! One file: begun, continued, hashed, and given its name.
+//! One file: begun, continued, hashed.
 //!
 //! Invariant: bytes under `NAME.part` are the first of the file; a name without `.part` is whole.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,49 +12,55 @@ use indicatif::ProgressBar;
 use inference_models::files::refuse_pointer;
 use sha2::{Digest as _, Sha256};
 
+use super::failure::{self, Refusal};
 use super::remote::{Remote, RemoteFile};
 
 /// How often a download that breaks is continued without a byte of progress.
 const TRIES: u32 = 5;
+/// How long the first of those waits; each next one twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Enough to tell a pointer of Git LFS.
 const POINTER_BYTES: u64 = 256;
 
-/// Completes a file under `NAME.part`, unless it is there under its name; answers its SHA-256.
+/// Completes a file at `path`, where it may be begun, unless it is whole; answers its SHA-256.
 pub(super) async fn complete(
     remote: &Remote,
     file: &RemoteFile,
-    folder: &Path,
+    (path, is_whole): (&Path, bool),
     progress: &ProgressBar,
 ) -> anyhow::Result<[u8; 32]> {
-    let (path, part) = (folder.join(&file.name), part(folder, &file.name));
-    let have = if path.is_file() { &path } else { &part };
-    let (mut hash, mut bytes) = hash_of(have)?;
+    let (mut hash, mut bytes) = hash_of(path)?;
     progress.inc(bytes);
-    if path.is_file() {
+    if is_whole {
         return Ok(hash.finalize().into());
     }
     let mut target = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(&part)
-        .with_context(|| part.display().to_string())?;
-    let (mut tries, mut pause) = (0, Duration::from_millis(250));
+        .open(path)
+        .with_context(|| path.display().to_string())?;
+    let (mut tries, mut pause) = (0, PAUSE);
     while file.size != Some(bytes) {
         let before = bytes;
         let outcome = append(remote, file, &mut target, &mut hash, &mut bytes, progress).await;
         match outcome {
             Ok(()) if file.size.is_none_or(|size| size == bytes) => break,
             Ok(()) if file.size.is_some_and(|size| size < bytes) => {
-                forget(folder, &file.name)?;
+                forget(path)?;
                 bail!("{} is longer than its source says: try again", file.name);
             }
             Ok(()) => {}
-            Err(error) if tries >= TRIES => return Err(error),
+            Err(error) if tries >= TRIES || !failure::passes(&error) => return Err(error),
             Err(error) => tracing::debug!(%error, file = file.name, "continuing"),
         }
-        tries = if bytes > before { 0 } else { tries + 1 };
+        if bytes > before {
+            (tries, pause) = (0, PAUSE);
+        } else {
+            tries += 1;
+        }
         if tries > TRIES {
-            bail!("{} does not come any further: try again later", file.name);
+            let why = format!("{} does not come any further: try again later", file.name);
+            return Err(Refusal::passing(why).into());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(10));
@@ -87,46 +93,19 @@ async fn append(
 }
 
 /// Refuses a complete file that is no more than where Git LFS keeps its content.
-pub(super) fn require_content(folder: &Path, name: &str) -> anyhow::Result<()> {
-    let (path, part) = (folder.join(name), part(folder, name));
-    let path = if path.is_file() { path } else { part };
+pub(super) fn require_content(path: &Path, name: &str) -> anyhow::Result<()> {
     let mut first = Vec::new();
-    let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     file.take(POINTER_BYTES).read_to_end(&mut first)?;
     refuse_pointer(name, &first).map_err(Into::into)
 }
 
-/// A complete file, whether it has its name yet or not; `None` where the source has none.
-pub(super) fn bytes_of(folder: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    let paths = [folder.join(name), part(folder, name)];
-    let Some(path) = paths.iter().find(|path| path.is_file()) else {
-        return Ok(None);
-    };
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(Some(bytes))
-}
-
-/// Gives a complete file its name.
-pub(super) fn publish(folder: &Path, name: &str) -> anyhow::Result<()> {
-    let part = part(folder, name);
-    if part.is_file() {
-        std::fs::rename(&part, folder.join(name)).with_context(|| part.display().to_string())?;
+/// Removes a file, where there is one.
+pub(super) fn forget(path: &Path) -> anyhow::Result<()> {
+    if path.is_file() {
+        std::fs::remove_file(path).with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-/// Removes what is there of a file.
-pub(super) fn forget(folder: &Path, name: &str) -> anyhow::Result<()> {
-    for path in [folder.join(name), part(folder, name)] {
-        if path.is_file() {
-            std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        }
-    }
-    Ok(())
-}
-
-fn part(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.part"))
 }
 
 fn hash_of(path: &Path) -> anyhow::Result<(Sha256, u64)> {

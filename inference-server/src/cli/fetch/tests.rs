@@ -4,20 +4,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use inference_models::digest;
+
+use super::*;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path as Name, State};
 use axum::http::{HeaderMap, Response};
 use axum::routing::get;
-use inference_models::Digest;
-
-use super::*;
 
 /// A source that sends at most `most` bytes of a file an answer.
 struct Source {
     folder: PathBuf,
     most: usize,
     answers: AtomicUsize,
+    /// What it says of a file that is not there.
+    absent: u16,
+    /// The file that nobody may read.
+    secret: &'static str,
 }
 
 async fn file(
@@ -25,8 +29,12 @@ async fn file(
     Name(name): Name<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
+    let refused = |status| Response::builder().status(status).body(Body::empty());
+    if name == source.secret {
+        return refused(403).unwrap();
+    }
     let Ok(bytes) = std::fs::read(source.folder.join(&name)) else {
-        return Response::builder().status(404).body(Body::empty()).unwrap();
+        return refused(source.absent).unwrap();
     };
     let range = headers.get("range").and_then(|range| range.to_str().ok());
     let (from, to) = range
@@ -59,12 +67,25 @@ async fn file(
         .unwrap()
 }
 
+impl Source {
+    fn of(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            most: usize::MAX,
+            answers: AtomicUsize::new(0),
+            absent: 404,
+            secret: "",
+        }
+    }
+}
+
 async fn serve(folder: PathBuf, most: usize) -> (String, Arc<Source>) {
-    let source = Arc::new(Source {
-        folder,
-        most,
-        answers: AtomicUsize::new(0),
-    });
+    let own = Source::of(folder);
+    serving(Source { most, ..own }).await
+}
+
+async fn serving(source: Source) -> (String, Arc<Source>) {
+    let source = Arc::new(source);
     let router = Router::new()
         .route("/model/{name}", get(file))
         .with_state(source.clone());
@@ -74,11 +95,11 @@ async fn serve(folder: PathBuf, most: usize) -> (String, Arc<Source>) {
     (url, source)
 }
 
-fn demo() -> PathBuf {
+pub(super) fn demo() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../e2e/fixtures/demo-models/tiny-reward-v1")
 }
 
-fn digest_of_demo() -> Digest {
+pub(super) fn digest_of_demo() -> Digest {
     let mut hashes = FileHashes::default();
     for name in digest::files(&demo()).unwrap() {
         hashes.add(&name, &std::fs::read(demo().join(&name)).unwrap());
@@ -86,19 +107,15 @@ fn digest_of_demo() -> Digest {
     hashes.digest()
 }
 
-fn args(source: &str, to: &std::path::Path, digest: Option<Digest>) -> Fetch {
-    Fetch {
-        source: source.to_owned(),
-        to: to.to_owned(),
-        digest,
-    }
+async fn fetched(source: &str, to: &Path, digest: Option<Digest>) -> anyhow::Result<Digest> {
+    fetch(source, to, digest.as_ref(), &Settings::new()).await
 }
 
 #[tokio::test]
 async fn a_download_that_breaks_off_is_continued_where_it_was() {
     let to = tempfile::tempdir().unwrap();
     let (url, source) = serve(demo(), 1_000_000).await;
-    fetch(&args(&url, to.path(), Some(digest_of_demo())))
+    fetched(&url, to.path(), Some(digest_of_demo()))
         .await
         .unwrap();
     let weights =
@@ -113,7 +130,7 @@ async fn a_download_that_breaks_off_is_continued_where_it_was() {
         digest::files(&demo()).unwrap()
     );
     let before = source.answers.load(Ordering::Relaxed);
-    fetch(&args(&url, to.path(), Some(digest_of_demo())))
+    fetched(&url, to.path(), Some(digest_of_demo()))
         .await
         .unwrap();
     let looks = digest::NAMED.len();
@@ -125,14 +142,54 @@ async fn a_download_that_breaks_off_is_continued_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_store_that_refuses_what_is_not_there_is_fetched_from_all_the_same() {
+    let to = tempfile::tempdir().unwrap();
+    let closed = Source {
+        absent: 403,
+        ..Source::of(demo())
+    };
+    let (url, _) = serving(closed).await;
+    let found = fetched(&url, to.path(), None).await.unwrap();
+    assert_eq!(found, digest_of_demo());
+}
+
+#[tokio::test]
+async fn a_file_that_every_model_has_is_not_taken_for_absent_because_it_is_refused() {
+    for secret in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let closed = Source {
+            absent: 403,
+            secret,
+            ..Source::of(demo())
+        };
+        let (url, _) = serving(closed).await;
+        let to = tempfile::tempdir().unwrap();
+        let error = fetched(&url, to.path(), None).await.unwrap_err();
+        let failure = failure::of(&error, &Settings::new());
+        assert!(failure.message.contains("access is refused"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_refuses_that_says_what_is_not_there_is_there() {
+    let half = Source {
+        secret: "tokenizer_config.json",
+        ..Source::of(demo())
+    };
+    let (url, _) = serving(half).await;
+    let to = tempfile::tempdir().unwrap();
+    let error = fetched(&url, to.path(), None).await.unwrap_err();
+    assert!(format!("{error:#}").contains("tokenizer_config.json"));
+}
+
+#[tokio::test]
 async fn a_wrong_digest_leaves_nothing_that_could_be_served() {
     let to = tempfile::tempdir().unwrap();
     let (url, _) = serve(demo(), usize::MAX).await;
     let wrong = Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
-    let why = fetch(&args(&url, to.path(), Some(wrong)))
-        .await
-        .unwrap_err();
-    assert!(why.to_string().contains("DigestMismatch"), "{why}");
+    let why = fetched(&url, to.path(), Some(wrong)).await.unwrap_err();
+    let failure = failure::of(&why, &Settings::new());
+    assert_eq!(failure.reason, "DigestMismatch", "{failure}");
+    assert!(!failure.passes);
     assert_eq!(digest::files(to.path()).unwrap(), Vec::<String>::new());
 }
 
@@ -143,9 +200,9 @@ async fn a_source_that_has_changed_is_fetched_anew() {
     std::fs::write(from.path().join("model.safetensors"), "weights").unwrap();
     write("{}");
     let (url, _) = serve(from.path().to_owned(), usize::MAX).await;
-    fetch(&args(&url, to.path(), None)).await.unwrap();
+    fetched(&url, to.path(), None).await.unwrap();
     write("{\"changed\": true}");
-    fetch(&args(&url, to.path(), None)).await.unwrap();
+    fetched(&url, to.path(), None).await.unwrap();
     let config = std::fs::read_to_string(to.path().join("config.json")).unwrap();
     assert_eq!(config, "{\"changed\": true}");
 }
@@ -162,7 +219,7 @@ async fn an_object_store_is_listed_and_only_what_counts_is_fetched() {
         std::fs::write(from.path().join(name), name).unwrap();
     }
     let url = format!("file://{}", from.path().display());
-    fetch(&args(&url, to.path(), None)).await.unwrap();
+    fetched(&url, to.path(), None).await.unwrap();
     assert_eq!(
         digest::files(to.path()).unwrap(),
         ["config.json", "model.safetensors"]
@@ -186,7 +243,7 @@ async fn what_cannot_be_fetched_says_what_to_do() {
         (url.as_str(), "no safetensors"),
         (full.as_str(), "empty folder"),
     ] {
-        let why = fetch(&args(source, to.path(), None)).await.unwrap_err();
+        let why = fetched(source, to.path(), None).await.unwrap_err();
         assert!(format!("{why:#}").contains(expected), "{source}: {why:#}");
     }
 }
@@ -200,10 +257,10 @@ async fn a_link_that_leads_out_of_a_folder_is_not_fetched() {
     std::fs::write(inside.join("model.safetensors"), "weights").unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("notes.txt")).unwrap();
     let url = format!("file://{}", inside.display());
-    fetch(&args(&url, to.path(), None)).await.unwrap();
+    fetched(&url, to.path(), None).await.unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("config.json")).unwrap();
     let empty = tempfile::tempdir().unwrap();
-    let why = fetch(&args(&url, empty.path(), None)).await.unwrap_err();
+    let why = fetched(&url, empty.path(), None).await.unwrap_err();
     assert!(format!("{why:#}").contains("link to outside"), "{why:#}");
     assert!(!empty.path().join("config.json").exists());
 }
@@ -221,7 +278,7 @@ async fn refused_with(name: &str, content: &[u8]) -> Vec<String> {
     let mut said = Vec::new();
     for source in [url, here] {
         let to = tempfile::tempdir().unwrap();
-        let error = fetch(&args(&source, to.path(), None)).await.unwrap_err();
+        let error = fetched(&source, to.path(), None).await.unwrap_err();
         said.push(error.to_string());
         let whole = to.path().join("config.json").exists();
         assert!(!whole, "{source}: something that could be served is left");

@@ -12,6 +12,8 @@ pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The revision that has to answer, where an admin asks for one; and the one that has answered.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-betterai-revision");
+/// The arm of an experiment that a request is in.
+pub(crate) const VARIANT: HeaderName = HeaderName::from_static("x-betterai-variant");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -28,7 +30,7 @@ pub(crate) const OF_REQUESTS: [HeaderName; 8] = [
 ];
 
 /// What answers have beyond what every page may see.
-pub(crate) const OF_ANSWERS: [HeaderName; 11] = [
+pub(crate) const OF_ANSWERS: [HeaderName; 12] = [
     header::ACCEPT_ENCODING,
     header::ALLOW,
     header::CONTENT_ENCODING,
@@ -40,6 +42,7 @@ pub(crate) const OF_ANSWERS: [HeaderName; 11] = [
     MODEL_VERSION,
     REQUEST_ID,
     REVISION,
+    VARIANT,
 ];
 
 /// Names a request in its answer and in the log.

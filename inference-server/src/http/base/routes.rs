@@ -49,7 +49,8 @@ impl Route {
                 200, 202, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503,
             ],
             Access::Any => &[200, 401, 403, 503],
-            Access::Scope(Scope::Feedback) | Access::Open => &[200, 503],
+            FEEDBACK => &[202, 400, 401, 403, 408, 413, 415, 422, 429, 503],
+            Access::Open => &[200, 503],
         }
     }
 
@@ -80,9 +81,10 @@ const fn route(path: &'static str, access: Access, dialect: Dialect) -> Route {
 
 const SCORE: Access = Access::Scope(Scope::Score);
 const EVALUATE: Access = Access::Scope(Scope::Evaluate);
+const FEEDBACK: Access = Access::Scope(Scope::Feedback);
 const ADMIN: Access = Access::Scope(Scope::Admin);
 
-pub(crate) const ROUTES: [Route; 28] = [
+pub(crate) const ROUTES: [Route; 29] = [
     route("/predict", SCORE, Dialect::Native),
     route("/predict/batch", SCORE, Dialect::Native),
     route("/evaluate", EVALUATE, Dialect::Native),
@@ -101,7 +103,7 @@ pub(crate) const ROUTES: [Route; 28] = [
     route("/model/update", ADMIN, Dialect::Native),
     route("/model/update/{id}", ADMIN, Dialect::Native),
     route("/cache", ADMIN, Dialect::Native),
-    route("/feedback", Access::Scope(Scope::Feedback), Dialect::Native),
+    route("/feedback", FEEDBACK, Dialect::Native),
     route("/health", Access::Open, Dialect::Native),
     route("/health/live", Access::Open, Dialect::Native),
     route("/health/ready", Access::Open, Dialect::Native),
@@ -113,6 +115,8 @@ pub(crate) const ROUTES: [Route; 28] = [
     route(internal::PATH, SCORE, Dialect::Native),
     route(internal::TOKENS_PATH, SCORE, Dialect::Native),
     route(internal::MODEL_PATH, Access::Any, Dialect::Native),
+    // The handler knows who may.
+    route(internal::CACHE_PATH, Access::Any, Dialect::Native),
 ];
 
 /// The endpoint of what is no route, in metrics.

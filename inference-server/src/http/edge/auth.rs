@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use inference_api::Problem;
 
 use super::address::Peer;
@@ -108,7 +106,7 @@ impl From<Denied> for Problem {
             Denied::Invalid => Self::unauthorized("the credentials are not valid: get new ones"),
             Denied::Scope => Self::forbidden("the credentials do not allow this"),
             Denied::Closed => Self::forbidden(
-                "this route needs credentials, and the server takes none: set --jwt-secret-file, --jwt-jwks-uri or --api-key-file",
+                "this route needs credentials, and the server takes none: set --jwt-secret-file, --jwt-jwks-uri or --api-key-file (of a RewardModel: traffic.auth)",
             ),
             Denied::NoKeys => {
                 Self::unavailable("credentials cannot be checked now: try again").retry_after(5)
@@ -118,13 +116,18 @@ impl From<Denied> for Problem {
 }
 
 impl Auth {
+    /// Whether nobody is asked for credentials.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.jwt.is_none() && self.keys.is_none()
+    }
+
     async fn check(&self, access: Access, headers: &HeaderMap) -> Result<Identity, Denied> {
         let wanted = match access {
             Access::Open => return Ok(Identity::default()),
             Access::Any => None,
             Access::Scope(scope) => Some(scope),
         };
-        if self.jwt.is_none() && self.keys.is_none() {
+        if self.is_open() {
             return if wanted == Some(Scope::Admin) {
                 Err(Denied::Closed)
             } else {
@@ -179,12 +182,11 @@ fn credentials(headers: &HeaderMap) -> Result<&str, Denied> {
     }
 }
 
-/// The layer that lets nobody through who may not.
-pub(super) async fn layer(
-    State(edge): State<Arc<Edge>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Lets nobody through who may not; the request says from then on who has sent it.
+///
+/// # Errors
+/// What the client is told.
+pub(crate) async fn admit(edge: &Edge, request: &mut Request) -> Result<(), Failure> {
     let path = request.extensions().get::<MatchedPath>();
     let access = match path.map(MatchedPath::as_str) {
         // What is no route is answered with 404, whoever asks.
@@ -192,30 +194,23 @@ pub(super) async fn layer(
         Some(path) => match routes::find(Some(path)) {
             Some(route) => route.access,
             // A handler that nobody has said for whom it is: it is for nobody.
-            None => {
-                return failure::unknown_route(request.uri().clone())
-                    .await
-                    .into_response();
-            }
+            None => return Err(failure::unknown_route(request.uri().clone()).await),
         },
     };
     let peer = request.extensions().get::<Peer>().copied();
     let address = peer.map(|peer| edge.proxies.client(peer.0.ip(), request.headers()));
-    match edge.auth.check(access, request.headers()).await {
-        Ok(identity) => {
-            request.extensions_mut().insert(Caller {
-                claims: identity.claims,
-                is_admin: identity.scopes.has(Scope::Admin),
-                subject: identity.subject,
-                address,
-            });
-            next.run(request).await
-        }
-        Err(denied) => {
-            tracing::debug!(target: "api", ?denied, ?address, "denied");
-            Failure::from(Problem::from(denied)).into_response()
-        }
-    }
+    let identity = edge.auth.check(access, request.headers()).await;
+    let identity = identity.map_err(|denied| {
+        tracing::debug!(target: "api", ?denied, ?address, "denied");
+        Failure::from(Problem::from(denied))
+    })?;
+    request.extensions_mut().insert(Caller {
+        claims: identity.claims,
+        is_admin: identity.scopes.has(Scope::Admin),
+        subject: identity.subject,
+        address,
+    });
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,11 +15,7 @@ mod jwt;
 mod rate_limit;
 mod reload;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::http::{HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
 use inference_api::Problem;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -28,7 +24,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 pub(crate) use address::{Peer, Proxies};
 pub(crate) use api_keys::ApiKeys;
-pub(crate) use auth::{Auth, Caller};
+pub(crate) use auth::{Auth, Caller, admit};
 pub(crate) use budget::{BODY_BYTES, Budget, Full, Held};
 pub(crate) use filter::{Filter, GUIDE_PATTERNS};
 pub(crate) use jwks::Jwks;
@@ -71,14 +67,6 @@ impl Edge {
     }
 }
 
-/// The layer next to the handlers: credentials.
-pub(crate) fn guarded<T>(routes: Router<T>, edge: &Arc<Edge>) -> Router<T>
-where
-    T: Clone + Send + Sync + 'static,
-{
-    routes.layer(from_fn_with_state(edge.clone(), auth::layer))
-}
-
 /// Compresses answers.
 pub(crate) fn compression() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new()
@@ -87,7 +75,7 @@ pub(crate) fn compression() -> CompressionLayer<SizeAbove> {
 }
 
 /// Lets browsers ask from the configured origins; from none by default.
-pub(crate) fn cors(edge: &Edge) -> CorsLayer {
+pub(crate) fn cors(edge: &Edge) -> Option<CorsLayer> {
     let cors = CorsLayer::new()
         .allow_methods([
             Method::GET,
@@ -99,10 +87,10 @@ pub(crate) fn cors(edge: &Edge) -> CorsLayer {
         .allow_headers(headers::OF_REQUESTS)
         .expose_headers(headers::OF_ANSWERS);
     if edge.origins.is_empty() {
-        CorsLayer::new()
+        None
     } else if edge.origins.iter().any(|origin| origin == "*") {
-        cors.allow_origin(Any)
+        Some(cors.allow_origin(Any))
     } else {
-        cors.allow_origin(edge.origins.clone())
+        Some(cors.allow_origin(edge.origins.clone()))
     }
 }

@@ -61,7 +61,7 @@ fn split(scores: &[Score]) -> (Vec<&Score>, Vec<&Score>) {
 
 impl Failure {
     /// Two inputs are one pair to the client.
-    fn of_pair(self) -> Self {
+    pub(super) fn of_pair(self) -> Self {
         self.map(|problem| Problem {
             index: problem.index.map(|index| index / 2),
             ..problem

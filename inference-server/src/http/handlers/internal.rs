@@ -1,15 +1,18 @@
-//! What routers ask: `POST /internal/score`, `POST /internal/tokens`, `GET /internal/model`.
+//! What routers ask: `POST /internal/score`, `POST /internal/tokens`, `GET /internal/model`,
+//! `POST /internal/cache`.
 //!
 //! Invariant: an answer has the bits of the scorer's, and an error all that it says, so that what a
-//! router makes of both is what this server would have made of them.
+//! router makes of both is what this server would have made of them. Scores are forgotten for nobody but
+//! an admin, and the routers of a server that stands behind them.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use inference_api::Problem;
 use inference_api::internal::{
-    self, Model, Question, read_question, write_answer, write_unanswered,
+    self, Forget, Model, Question, read_question, write_answer, write_unanswered,
 };
+use inference_api::update::CacheCleared;
 use inference_scoring::{Deadline, ScoreError, Scorer, wire};
 
 use crate::http::base::failure::{Failure, Unscored};
@@ -54,6 +57,21 @@ pub(crate) async fn model<S: Scorer>(call: Call<S>) -> Json<Model> {
         special_date: model.special_date.clone(),
         loaded_at: model.loaded_at,
     })
+}
+
+pub(crate) async fn forget<S: Scorer>(
+    call: Call<S>,
+    payload: Payload,
+) -> Result<Json<CacheCleared>, Failure> {
+    let cache = &call.app.cache;
+    let is_a_routers = call.app.edge.auth.is_open() && cache.is_behind_routers();
+    if !call.is_admins() && !is_a_routers {
+        let detail = "only the routers of a server with --revision may ask this";
+        return Err(Problem::forbidden(detail).into());
+    }
+    let Forget { model_version } = payload.parse()?;
+    cache.clear(&model_version).await?;
+    Ok(Json(CacheCleared { model_version }))
 }
 
 fn question(payload: &Payload) -> Result<Question, Problem> {

@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod docs;
 pub(crate) mod evaluate;
+pub(crate) mod feedback;
 pub(crate) mod health;
 pub(crate) mod internal;
 pub(crate) mod native;

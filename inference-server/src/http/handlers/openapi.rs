@@ -4,41 +4,50 @@
 //! Invariant: the document and the router know the same routes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
-use inference_api::{Problem, cohere, evaluate, native, openrlhf, sglang, tei, update, vllm};
+use axum::extract::State;
+use inference_api::{
+    Problem, cohere, evaluate, feedback, native, openrlhf, sglang, tei, update, vllm,
+};
+use inference_scoring::Scorer;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::http::base::routes::{self, Access};
+use crate::http::request::App;
 
 /// What a scoring route answers when it gives no score.
 const SCORING: &[u16] = &[400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504];
 const READING: &[u16] = &[401, 403, 503];
 const NOTHING: &[u16] = &[];
 
-pub(crate) async fn document() -> Json<Value> {
-    Json(build())
+pub(crate) async fn document<S: Scorer>(State(app): State<Arc<App<S>>>) -> Json<Value> {
+    Json(build(app.feedback.is_some()))
 }
 
-/// Prints the document.
+/// Prints the document of a router, which has all that a server has.
 ///
 /// # Errors
 /// When the output is closed.
 pub(crate) fn print() -> anyhow::Result<()> {
     use std::io::Write;
-    let text = serde_json::to_string_pretty(&build())?;
+    let text = serde_json::to_string_pretty(&build(true))?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
 }
 
-/// The document.
-pub(crate) fn build() -> Value {
+/// The document, with or without what only a router takes.
+pub(crate) fn build(feedback: bool) -> Value {
     let mut document = Document::default();
     document.native();
     document.dialects();
     document.probes();
     document.administration();
+    if feedback {
+        document.feedback();
+    }
     let schemas: Map<String, Value> = document.schemas.into_iter().collect();
     json!({
         "openapi": "3.1.0",
@@ -292,6 +301,20 @@ impl Document {
             json!({"type": "object"}),
             NOTHING,
         );
+    }
+
+    fn feedback(&mut self) {
+        let body = self.of::<feedback::FeedbackRequest>();
+        let answer = self.of::<feedback::FeedbackResponse>();
+        self.add(Operation {
+            path: "/feedback",
+            method: "post",
+            tag: "native",
+            summary: "Labelled pairs, which both revisions of a rollout will score; a router's only",
+            body: Some(body),
+            answer: (202, answer),
+            problems: &[400, 401, 403, 408, 413, 415, 422, 429, 503],
+        });
     }
 
     fn administration(&mut self) {

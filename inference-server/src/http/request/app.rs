@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
+use inference_api::feedback::{Event, FeedbackResponse, Preference};
 use inference_api::tei::Token;
 use inference_api::{InputOptions, Problem};
 use inference_scoring::{Description, Inputs, ScoreError};
@@ -29,6 +30,8 @@ pub(crate) struct App<S> {
     pub(crate) cache: Arc<dyn CacheControl>,
     /// `None` where models are not updated over HTTP.
     pub(crate) updates: Option<Updates<S>>,
+    /// `None` where there are no two revisions to be compared, as in a server.
+    pub(crate) feedback: Option<Arc<dyn Feedback>>,
 }
 
 /// A model that serves: a request keeps the one it began with.
@@ -65,6 +68,24 @@ pub(crate) struct ModelInfo {
     pub(crate) loaded_at: i64,
 }
 
+/// Takes labelled pairs, and events of users.
+pub(crate) trait Feedback: Send + Sync + 'static {
+    /// The most pairs that are taken at once.
+    fn most(&self) -> usize;
+
+    /// Takes them all.
+    ///
+    /// # Errors
+    /// Why it takes none.
+    fn prefer(&self, preferences: Vec<Preference>) -> Result<FeedbackResponse, Problem>;
+
+    /// Takes events.
+    ///
+    /// # Errors
+    /// Why it takes none.
+    fn happened(&self, events: Vec<Event>) -> Result<FeedbackResponse, Problem>;
+}
+
 /// Forgets scores.
 pub(crate) trait CacheControl: Send + Sync + 'static {
     /// Forgets all scores of a version of the model.
@@ -72,16 +93,31 @@ pub(crate) trait CacheControl: Send + Sync + 'static {
     /// # Errors
     /// When there is no cache, or it does not answer.
     fn clear<'a>(&'a self, model_version: &'a str) -> BoxFuture<'a, Result<(), Problem>>;
+
+    /// Whether routers may let it forget, where nobody is asked for credentials.
+    fn is_behind_routers(&self) -> bool {
+        false
+    }
 }
 
 /// There is no cache.
-pub(crate) struct NoCache;
+pub(crate) struct NoCache {
+    pub(crate) behind_routers: bool,
+}
 
 impl CacheControl for NoCache {
     fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Problem>> {
-        let problem = Problem::conflict("no cache is configured: there is nothing to forget");
-        Box::pin(std::future::ready(Err(problem)))
+        Box::pin(std::future::ready(Err(no_cache())))
     }
+
+    fn is_behind_routers(&self) -> bool {
+        self.behind_routers
+    }
+}
+
+/// What is said where there is no cache.
+pub(crate) fn no_cache() -> Problem {
+    Problem::conflict("no cache is configured: there is nothing to forget")
 }
 
 /// Whether the server is on its way out.

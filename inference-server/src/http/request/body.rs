@@ -20,7 +20,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::{App, UserInBody};
+use super::{App, UsersInBody};
 use crate::http::base::failure::{Failure, Unscored};
 use crate::http::base::routes::{self, Route};
 use crate::http::edge::codings::{self, Coding, Undone};
@@ -62,8 +62,8 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         if kind == Kind::Form && serde_json::from_slice::<IgnoredAny>(&bytes).is_err() {
             return Err(wrong_type().into());
         }
-        if let Some(user) = parts.extensions.get::<UserInBody>() {
-            user.look(&bytes);
+        if let Some(users) = parts.extensions.get::<UsersInBody>() {
+            users.look(&bytes);
         }
         Ok(Self { bytes, _held: held })
     }
@@ -173,7 +173,7 @@ fn wrong_type() -> Problem {
 
 fn too_large(limit: usize) -> Problem {
     Problem::too_large(format!(
-        "the body has more than {limit} bytes, decompressed: send several requests, or raise --max-body-bytes"
+        "the body has more than {limit} bytes, decompressed: send several requests, or raise --max-body-bytes (of a RewardModel: traffic.limits.maxBodyBytes)"
     ))
 }
 

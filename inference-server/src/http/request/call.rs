@@ -1,7 +1,7 @@
 //! One request on its way: the model it began with, who sent it, and how it is scored.
 //!
-//! Owns admission at the edge of the scorer. Invariants: a request is admitted once, whatever it is
-//! split into; a score that is no number is an error with its index, and never shown.
+//! Owns admission at the edge of the scorer. Invariants: a request is admitted once and answered by one
+//! model, whatever it is split into; a score that is no number is an error with its index, and never shown.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use inference_scoring::{
 };
 
 use super::trace::Arrived;
-use super::user::User;
+use super::user::{OnTrial, User, UsersInBody};
 use super::{App, Served, Shown};
 use crate::http::base::failure::{Failure, Unscored};
 use crate::http::base::headers::{REVISION, RequestId};
@@ -43,6 +43,8 @@ pub(crate) struct Call<S> {
     /// The revision that an admin asks for.
     pin: Option<String>,
     user: User,
+    /// `None` where no experiment is in force.
+    trial: Option<OnTrial>,
 }
 
 impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
@@ -58,14 +60,18 @@ impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
         let caller = extensions.get::<Caller>().cloned().unwrap_or_default();
         let served = served.unwrap_or_else(|| app.current.load_full());
         let user = User::of(&served, &parts.headers, &caller);
+        let trial = OnTrial::of(&served, &parts.headers, &caller);
         let (id, span) = (
             extensions.get::<RequestId>(),
             extensions.get::<RequestSpan>(),
         );
         let (id, span) = (id.map(RequestId::text).unwrap_or_default(), span.cloned());
         let arrived = arrived.map_or_else(Instant::now, |arrived| arrived.0);
-        if let User::InBody(body) = &user {
-            parts.extensions.insert(body.clone());
+        let users = [Some(&user), trial.as_ref().map(OnTrial::user)];
+        let in_body = users.into_iter().flatten().filter_map(User::in_body);
+        let in_body: Vec<_> = in_body.cloned().collect();
+        if !in_body.is_empty() {
+            parts.extensions.insert(UsersInBody(in_body));
         }
         Ok(Self {
             app: app.clone(),
@@ -74,6 +80,7 @@ impl<S: Scorer> FromRequestParts<Arc<App<S>>> for Call<S> {
             span,
             pin: pin(&parts.headers).filter(|_| caller.is_admin),
             user,
+            trial,
             served,
             caller,
         })
@@ -145,8 +152,12 @@ impl<S: Scorer> Call<S> {
         origin: Arc<Origin>,
     ) -> Result<Scores, Failure> {
         let inputs = self.admit(inputs)?;
-        let parts = inputs.parts(self.app.settings.limits.max_batch, PART_BYTES);
+        let whole = inputs.in_turns(self.app.settings.limits.max_batch, PART_BYTES);
+        let mut parts = whole.turns();
         let bulk = parts.len() > 1;
+        if self.served.scorer.takes_turns() {
+            parts = vec![whole];
+        }
         let part = |inputs: Inputs| {
             let (first, origin) = (inputs.first(), origin.clone());
             let request = ScoreRequest {
@@ -165,12 +176,9 @@ impl<S: Scorer> Call<S> {
         let nothing = || Unscored::from(ScoreError::Engine { index: None });
         let mut all = parts.try_next().await?.ok_or_else(nothing)?;
         while let Some(part) = parts.try_next().await? {
-            all.scores.extend(part.scores);
-            all.hits += part.hits;
-            all.timings.cached &= part.timings.cached;
-            all.timings.tokenise += part.timings.tokenise;
-            all.timings.queue += part.timings.queue;
-            all.timings.inference += part.timings.inference;
+            if !all.extend(part) {
+                return Err(Unscored::from(ScoreError::NotReady).into());
+            }
         }
         Ok(all)
     }
@@ -212,6 +220,11 @@ impl<S: Scorer> Call<S> {
         }
     }
 
+    /// Whether an admin has sent it.
+    pub(crate) const fn is_admins(&self) -> bool {
+        self.caller.is_admin
+    }
+
     /// What an answer shows of `scores`.
     pub(crate) fn shown(&self, scores: &Scores) -> Shown {
         Shown::new(scores, &self.app.settings)
@@ -224,6 +237,9 @@ impl<S: Scorer> Call<S> {
             checked.map_err(|problem| problem.at(index))?;
         }
         self.user.check()?;
+        if let Some(trial) = &self.trial {
+            trial.user().check()?;
+        }
         self.app.edge.admit(&self.caller)?;
         Ok(inputs.into())
     }
@@ -237,6 +253,7 @@ impl<S: Scorer> Call<S> {
             pin: self.pin.clone(),
             id: self.id.clone(),
             trace: self.span.as_ref().map(RequestSpan::traceparent),
+            trial: self.trial.as_ref().map(OnTrial::trial),
         })
     }
 

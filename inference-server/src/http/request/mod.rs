@@ -13,9 +13,11 @@ pub(crate) mod trace;
 mod updates;
 mod user;
 
-pub(crate) use app::{App, CacheControl, Lifecycle, ModelInfo, NoCache, Served, Tokens};
+pub(crate) use app::{
+    App, CacheControl, Feedback, Lifecycle, ModelInfo, NoCache, Served, Tokens, no_cache,
+};
 pub(crate) use body::{Payload, require_one};
 pub(crate) use call::{Call, now, ranking};
 pub(crate) use shown::Shown;
 pub(crate) use updates::{Loader, Updates, Wanted, run as run_update};
-pub(crate) use user::UserInBody;
+pub(crate) use user::UsersInBody;

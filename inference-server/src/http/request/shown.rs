@@ -10,13 +10,14 @@ use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use inference_scoring::{Activation, Description, Score, Scores, Timings};
 
-use crate::http::base::headers::{CACHE, MODEL_VERSION, REVISION, SERVER_TIMING};
+use crate::http::base::headers::{CACHE, MODEL_VERSION, REVISION, SERVER_TIMING, VARIANT};
 use crate::http::base::settings::{DialectScores, Settings};
 
 /// What an answer shows of its scores.
 pub(crate) struct Shown {
     by: Arc<Description>,
     timings: Timings,
+    variant: Option<Arc<str>>,
     label: usize,
     native: Activation,
     dialects: DialectScores,
@@ -27,6 +28,7 @@ impl Shown {
         Self {
             by: scores.by.clone(),
             timings: scores.timings,
+            variant: scores.variant.clone(),
             label: settings.label,
             native: settings.activation,
             dialects: settings.dialect_scores,
@@ -130,6 +132,11 @@ impl Shown {
             && let Ok(revision) = HeaderValue::from_str(revision)
         {
             headers.insert(REVISION, revision);
+        }
+        if let Some(variant) = &self.variant
+            && let Ok(variant) = HeaderValue::from_str(variant)
+        {
+            headers.insert(VARIANT, variant);
         }
         if self.timings.cached {
             headers.insert(CACHE, HeaderValue::from_static("hit"));

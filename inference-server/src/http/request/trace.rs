@@ -1,8 +1,8 @@
 //! The outermost layer: request ids, versions, metrics, spans, log lines, and the wish that
 //! connections close while the server is leaving.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -83,11 +83,14 @@ pub(crate) async fn layer<S: Scorer>(
 /// The client's id where it is a sane one, else one of ours.
 fn request_id(headers: &HeaderMap) -> RequestId {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    /// No other process has it, nor had it.
+    static PROCESS: LazyLock<String> = LazyLock::new(|| {
+        let nanoseconds = jiff::Timestamp::now().as_nanosecond();
+        format!("{nanoseconds:x}-{:x}", std::process::id())
+    });
     RequestId::of_client(headers).unwrap_or_else(|| {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = jiff::Timestamp::now().as_nanosecond();
-        let id = format!("{nanoseconds:x}-{:x}-{count:x}", std::process::id());
-        let id = HeaderValue::from_str(&id);
+        let id = HeaderValue::from_str(&format!("{}-{count:x}", *PROCESS));
         RequestId(id.unwrap_or_else(|_| HeaderValue::from_static("none")))
     })
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::http::HeaderMap;
 use inference_api::Problem;
-use inference_scoring::{Scorer, UserKey};
+use inference_scoring::{Scorer, Trial, UserKey};
 use serde_json::Value;
 
 use super::Served;
@@ -23,6 +23,19 @@ pub(super) enum User {
     Known(String),
     /// It is in the body, once that was read.
     InBody(UserInBody),
+}
+
+/// Keys that stand in the body of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UsersInBody(pub(super) Vec<UserInBody>);
+
+impl UsersInBody {
+    /// Looks for them in a body.
+    pub(crate) fn look(&self, body: &[u8]) {
+        for user in &self.0 {
+            user.look(body);
+        }
+    }
 }
 
 /// The key of a request's user, which stands in its body.
@@ -51,9 +64,13 @@ impl UserInBody {
 
 impl User {
     pub(super) fn of<S: Scorer>(served: &Served<S>, headers: &HeaderMap, caller: &Caller) -> Self {
+        Self::at(served.scorer.user_key(), headers, caller)
+    }
+
+    fn at(place: Option<UserKey>, headers: &HeaderMap, caller: &Caller) -> Self {
         let known =
             |key: Option<&str>| key.map_or(Self::Unknown, |key| Self::Known(key.to_owned()));
-        match served.scorer.user_key() {
+        match place {
             None => Self::Unknown,
             Some(UserKey::Header(name)) => {
                 known(headers.get(name).and_then(|value| value.to_str().ok()))
@@ -63,6 +80,13 @@ impl User {
                 pointer: pointer.into(),
                 found: Arc::default(),
             }),
+        }
+    }
+
+    pub(super) const fn in_body(&self) -> Option<&UserInBody> {
+        match self {
+            Self::InBody(body) => Some(body),
+            Self::Unknown | Self::Known(_) => None,
         }
     }
 
@@ -82,6 +106,43 @@ impl User {
                 "the user key contains a zero byte: send an id without one",
             )),
             Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// What of a request decides which arm of an experiment is its own.
+#[derive(Debug)]
+pub(super) struct OnTrial {
+    user: User,
+    headers: Vec<(String, String)>,
+}
+
+impl OnTrial {
+    /// `None` where no experiment is in force.
+    pub(super) fn of<S: Scorer>(
+        served: &Served<S>,
+        headers: &HeaderMap,
+        caller: &Caller,
+    ) -> Option<Self> {
+        let wanted = served.scorer.wanted()?;
+        let has = |name: &String| {
+            let value = headers.get(name)?.to_str().ok()?;
+            Some((name.clone(), value.to_owned()))
+        };
+        Some(Self {
+            user: User::at(wanted.user.clone(), headers, caller),
+            headers: wanted.headers.iter().filter_map(has).collect(),
+        })
+    }
+
+    pub(super) const fn user(&self) -> &User {
+        &self.user
+    }
+
+    pub(super) fn trial(&self) -> Trial {
+        Trial {
+            user: self.user.key().map(str::to_owned),
+            headers: self.headers.clone(),
         }
     }
 }

@@ -93,8 +93,13 @@ async fn browsers_may_send_all_that_is_read_and_see_all_that_is_answered() {
 #[tokio::test]
 async fn a_handler_that_is_in_no_table_is_for_nobody() {
     let stray = Router::new().route("/stray", axum::routing::get(async || "secret"));
-    let edge = Arc::new(Edge::default());
-    let router = super::edge::guarded(stray, &edge);
+    let app = Arc::new(app_of(served(
+        labelled(&["LABEL_0"], None),
+        &["LABEL_0"],
+        None,
+    )));
+    let guard = axum::middleware::from_fn_with_state(app, super::request::render::layer);
+    let router = stray.layer(guard);
     let response = router.oneshot(get("/stray")).await.unwrap();
     assert_eq!(response.status(), 404);
     assert_ne!(bytes_of(response).await, b"secret");

@@ -7,11 +7,13 @@ mod credentials;
 mod dialects;
 mod document;
 mod evaluate;
+mod feedback;
 mod finite;
 mod internal;
 mod layers;
 mod native;
 mod traces;
+mod turns;
 mod update;
 
 use std::path::Path;
@@ -120,6 +122,7 @@ impl Scorer for Fake {
             by: self.by.clone(),
             hits: 0,
             timings: Timings::default(),
+            variant: None,
         })
     }
 }
@@ -218,8 +221,11 @@ fn app_of<S: Scorer>(served: Served<S>) -> App<S> {
         spans: None,
         metrics,
         lifecycle: Arc::new(Lifecycle::default()),
-        cache: Arc::new(NoCache),
+        cache: Arc::new(NoCache {
+            behind_routers: false,
+        }),
         updates: None,
+        feedback: None,
     }
 }
 

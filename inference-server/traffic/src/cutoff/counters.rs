@@ -32,7 +32,7 @@ impl<T: Default> ByArm<T> {
         }
     }
 
-    pub(super) const fn of_mut(&mut self, arm: Arm) -> &mut T {
+    pub(crate) const fn of_mut(&mut self, arm: Arm) -> &mut T {
         match arm {
             Arm::Stable => &mut self.stable,
             Arm::Canary => &mut self.canary,

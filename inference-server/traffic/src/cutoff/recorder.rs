@@ -1,15 +1,15 @@
 //! What one router counts of one rollout.
 //!
 //! Owns the ring of the window, the totals, the sets and what is outstanding. It must not know who is
-//! asked, nor read a clock. Invariants: a request counts once; memory is bounded by constants and by how
-//! many requests the router lets in at once.
+//! asked, nor read a clock. Invariants: a request counts once, and for the rollout that it began in; memory
+//! is bounded by constants and by how many requests the router lets in at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::counters::{ByArm, Counters, Tally};
 use super::events::FirstEvents;
-use super::run::Run;
+use super::run::{DISTINCT_INPUTS, Run};
 use super::{Arm, Finding, judge};
 use crate::table::CutOff;
 use crate::time::whole;
@@ -38,7 +38,16 @@ pub struct Start {
 pub struct Ticket {
     start: Start,
     slow_at: Option<Millis>,
+    answered: Option<Millis>,
     number: u64,
+    rollout: u64,
+}
+
+impl Ticket {
+    /// When the request is slow, where that is known.
+    pub const fn slow_at(&self) -> Option<Millis> {
+        self.slow_at
+    }
 }
 
 /// What became of a request, as far as the arm is concerned that its key was assigned to.
@@ -77,6 +86,8 @@ pub struct Recorder {
     /// By when they are slow.
     outstanding: BTreeMap<(Millis, u64), Start>,
     begun: u64,
+    /// Rises with each rollout: what began in another one is not counted.
+    rollout: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,7 +108,16 @@ impl Recorder {
             slow: FirstEvents::default(),
             outstanding: BTreeMap::new(),
             begun: 0,
+            rollout: 0,
         }
+    }
+
+    /// Counts another rollout from now on. What is outstanding of the last one says nothing of this one.
+    pub fn restart(&mut self, window: Duration) {
+        *self = Self {
+            rollout: self.rollout + 1,
+            ..Self::new(window)
+        };
     }
 
     /// Another window, as a new table says. What is in the old one is not looked at any more.
@@ -112,11 +132,12 @@ impl Recorder {
     /// the same verdict. What is outstanding is counted when it is done.
     pub fn forget(&mut self) {
         let outstanding = std::mem::take(&mut self.outstanding);
-        let begun = self.begun;
+        let (begun, rollout) = (self.begun, self.rollout);
         *self = Self {
             bucket: self.bucket,
             outstanding,
             begun,
+            rollout,
             ..Self::new(Duration::ZERO)
         };
     }
@@ -131,13 +152,39 @@ impl Recorder {
         Ticket {
             start,
             slow_at,
+            answered: None,
             number: self.begun,
+            rollout: self.rollout,
         }
     }
 
-    /// An input was scored: `input` and `score` stand for both ([`super::fingerprint`]).
-    pub fn scored(&mut self, arm: Arm, input: u64, score: u64) {
-        self.runs.of_mut(arm).saw(input, score);
+    /// The input of a request that has one was scored: `input` and `score` stand for both ([`super::fingerprint`]).
+    pub fn scored(&mut self, ticket: &Ticket, input: u64, score: u64) {
+        if ticket.rollout == self.rollout {
+            self.runs.of_mut(ticket.start.arm).saw(input, score);
+        }
+    }
+
+    /// The inputs of one request were scored. They may be alike, cut to one text or copies of each other, so
+    /// that they are no evidence apart: one of them counts towards a run, and two scores end it.
+    pub fn scored_together(&mut self, ticket: &Ticket, scored: &[(u64, u64)]) {
+        let Some((input, score)) = scored.first() else {
+            return;
+        };
+        self.scored(ticket, *input, *score);
+        if let Some((input, score)) = scored.iter().rfind(|(_, other)| other != score) {
+            self.scored(ticket, *input, *score);
+        }
+    }
+
+    /// A request is answered, and what that is worth is not known yet: it takes no longer.
+    pub fn answered(&mut self, ticket: &mut Ticket, now: Millis) {
+        ticket.answered = Some(now);
+        if let Some(slow_at) = ticket.slow_at.filter(|at| *at > now)
+            && ticket.rollout == self.rollout
+        {
+            self.outstanding.remove(&(slow_at, ticket.number));
+        }
     }
 
     /// A request is done.
@@ -145,14 +192,19 @@ impl Recorder {
         let Ticket {
             start,
             slow_at,
+            answered,
             number,
+            rollout,
         } = ticket;
+        if rollout != self.rollout {
+            return;
+        }
         if let Some(slow_at) = slow_at {
             self.outstanding.remove(&(slow_at, number));
         }
         // Where nothing is known of stable, its answer to the same request is.
         let overtaken = slow_at.is_none() && outcome == Outcome::Overtaken;
-        let slow = overtaken || slow_at.is_some_and(|slow_at| slow_at <= now);
+        let slow = overtaken || slow_at.is_some_and(|slow_at| slow_at <= answered.unwrap_or(now));
         let Some(mut tally) = tally(outcome, slow) else {
             return;
         };
@@ -207,6 +259,11 @@ impl Recorder {
             errors: self.errors.clone(),
             slow,
         }
+    }
+
+    /// Whether the canary has had one score for so many inputs that it may be one for everything.
+    pub fn repeats(&self) -> bool {
+        self.runs.canary.length() >= DISTINCT_INPUTS
     }
 
     /// Whether this router alone has a reason to cut the canary off.

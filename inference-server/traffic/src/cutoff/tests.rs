@@ -53,6 +53,12 @@ impl World {
         }
     }
 
+    fn scores(&mut self, arm: Arm, input: u64, score: u64) {
+        let ticket = self.begin(arm, None);
+        self.recorder.scored(&ticket, input, score);
+        self.recorder.end(ticket, Outcome::Abandoned, self.now);
+    }
+
     fn wait(&mut self, time: Duration) {
         self.now = self.now.plus(time);
     }
@@ -215,11 +221,11 @@ fn a_score_that_is_no_number_is_found_at_once() {
 fn one_score_for_twenty_inputs_is_found_and_for_nineteen_is_not() {
     let mut world = World::after(0);
     for input in 0..19 {
-        world.recorder.scored(Arm::Canary, input, 9);
-        world.recorder.scored(Arm::Canary, input, 9);
+        world.scores(Arm::Canary, input, 9);
+        world.scores(Arm::Canary, input, 9);
     }
     assert_eq!(world.cause(), None);
-    world.recorder.scored(Arm::Canary, 19, 9);
+    world.scores(Arm::Canary, 19, 9);
     assert_eq!(world.cause(), Some(Cause::Constant));
     world.rules.constant_scores = false;
     assert_eq!(world.cause(), None);
@@ -229,8 +235,8 @@ fn one_score_for_twenty_inputs_is_found_and_for_nineteen_is_not() {
 fn one_score_for_everything_is_the_inputs_fault_where_stable_has_it_too() {
     let mut world = World::after(0);
     for input in 0..25 {
-        world.recorder.scored(Arm::Canary, input, 9);
-        world.recorder.scored(Arm::Stable, input, 8);
+        world.scores(Arm::Canary, input, 9);
+        world.scores(Arm::Stable, input, 8);
     }
     assert_eq!(world.cause(), None);
 }
@@ -313,6 +319,77 @@ fn after_a_cut_off_that_nobody_confirmed_counting_begins_anew() {
 }
 
 #[test]
+fn the_inputs_of_one_request_are_one_towards_a_run() {
+    let mut world = World::after(50);
+    let alike: Vec<(u64, u64)> = (0..100).map(|input| (input, 9)).collect();
+    let ticket = world.begin(Arm::Canary, None);
+    world.recorder.scored_together(&ticket, &alike);
+    world.recorder.end(ticket, Outcome::Answered, world.now);
+    assert_eq!(world.recorder.counters(world.now).runs.canary.length(), 1);
+    // So a constant is found in batches too.
+    for batch in 1..u64::try_from(DISTINCT_INPUTS).unwrap() {
+        assert_eq!(world.cause(), None);
+        let ticket = world.begin(Arm::Canary, None);
+        let inputs = [(100 * batch, 9), (100 * batch + 1, 9)];
+        world.recorder.scored_together(&ticket, &inputs);
+        world.recorder.end(ticket, Outcome::Answered, world.now);
+    }
+    assert_eq!(world.cause(), Some(Cause::Constant));
+    // Wherever another score is among them, it is none.
+    for other in 0..3 {
+        let mut inputs = [(7_001, 9), (7_002, 9), (7_003, 9)];
+        inputs[other].1 = 8;
+        let mut world = world.recorder.clone();
+        let ticket = world.begin(
+            Start {
+                arm: Arm::Canary,
+                user: 1,
+                weight: None,
+                limit: None,
+            },
+            Millis(0),
+        );
+        world.scored_together(&ticket, &inputs);
+        assert!(!world.repeats(), "{other}");
+        world.end(ticket, Outcome::Answered, Millis(0));
+    }
+}
+
+#[test]
+fn what_is_answered_is_not_slow_while_it_is_found_out_what_that_is_worth() {
+    let mut world = World::after(50);
+    let [mut quick, mut late] = [(); 2].map(|()| world.begin(Arm::Canary, Some(MS)));
+    world.recorder.answered(&mut quick, world.now);
+    world.wait(5 * MS);
+    world.recorder.answered(&mut late, world.now);
+    assert_eq!(world.recorder.counters(world.now).total.canary.slow, 1);
+    world.recorder.end(quick, Outcome::Answered, world.now);
+    world.recorder.end(late, Outcome::Answered, world.now);
+    let canary = world.recorder.counters(world.now).total.canary;
+    assert_eq!((canary.requests, canary.slow), (2, 1));
+}
+
+#[test]
+fn what_began_in_one_rollout_is_never_counted_for_the_next() {
+    let mut world = World::after(50);
+    let late: Vec<Ticket> = (0..40)
+        .map(|_| world.begin(Arm::Canary, Some(MS)))
+        .collect();
+    world.wait(2 * MS);
+    world.recorder.restart(Duration::from_secs(5));
+    assert_eq!(world.recorder.next_slow(Millis(0)), None);
+    for (input, ticket) in (0..).zip(late) {
+        world.recorder.scored(&ticket, input, 9);
+        world.recorder.end(ticket, Outcome::Failed, world.now);
+    }
+    assert_eq!(world.recorder.counters(world.now), Counters::default());
+    // Its own are, under numbers that were given before.
+    world.several(50, Arm::Stable, Outcome::Answered);
+    world.several(5, Arm::Canary, Outcome::Failed);
+    assert_eq!(world.cause(), Some(Cause::Errors));
+}
+
+#[test]
 fn several_routers_find_together_what_each_sees_little_of() {
     let mut routers = [World::after(30), World::after(30), World::after(30)];
     for (place, router) in (0_u64..).zip(&mut routers) {
@@ -375,7 +452,7 @@ fn counters() -> impl Strategy<Value = Counters> {
             };
             let ticket = recorder.begin(start, now);
             now = Millis(now.0 + took);
-            recorder.scored(arm, user, score);
+            recorder.scored(&ticket, user, score);
             recorder.end(ticket, outcome, now);
         }
         recorder.counters(now)

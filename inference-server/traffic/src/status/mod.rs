@@ -215,7 +215,7 @@ pub(crate) mod tests {
                 limit: None,
             };
             let ticket = recorder.begin(start, Millis(0));
-            recorder.scored(arm, user, 9);
+            recorder.scored(&ticket, user, 9);
             recorder.end(ticket, Outcome::NonFinite(1), Millis(1));
         }
         Report {

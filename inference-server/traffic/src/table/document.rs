@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::experiment::ExperimentDocument;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "Traffic table", rename = "TrafficTable"))]
@@ -33,6 +35,14 @@ pub(crate) struct Document {
     pub(super) fallback: FallbackDocument,
     #[serde(default)]
     pub(super) cut_off: CutOffDocument,
+    /// Whose requests the canary scores too, after the client has its answer; absent: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shadow: Option<ShadowDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) evidence: Option<EvidenceRulesDocument>,
+    /// The experiment that is in force; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) experiment: Option<ExperimentDocument>,
     /// SHA-256 of the token that the admin port asks for, 64 lower-case hex digits; without it the
     /// port shows nothing but health and metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +144,33 @@ impl Default for FallbackDocument {
             budget_percent: 20,
         }
     }
+}
+
+/// Whose requests the canary scores too. It needs no weight for that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "ShadowRule"))]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShadowDocument {
+    /// The share of the keys, in percent.
+    #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
+    pub(super) percent: i64,
+    /// How long the canary may take, in milliseconds; 10,000 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = 1, max = 600_000)))]
+    pub(super) timeout_ms: Option<u64>,
+}
+
+/// What is recorded of a rollout, beside what always is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "EvidenceRules"))]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct EvidenceRulesDocument {
+    /// Thresholds in milliseconds, at most four: requests that take longer are counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(length(max = 4), inner(range(min = 1, max = 600_000))))]
+    pub(super) slower_than_ms: Vec<i64>,
 }
 
 /// When the canary is cut off.

@@ -7,6 +7,7 @@
 //! ([`accept`]).
 
 mod document;
+pub mod experiment;
 mod read;
 mod refusal;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use stats::Share;
 
 #[cfg(test)]
 pub(crate) use document::Document;
+pub use experiment::{Experiment, Target};
 pub use refusal::Refusal;
 
 use crate::{Decimal, Revision, Weight};
@@ -60,6 +62,13 @@ pub struct Table {
     pub fallback: Fallback,
     /// When the canary is cut off.
     pub cut_off: CutOff,
+    /// Whose requests the canary scores too.
+    pub shadow: Option<Shadow>,
+    /// Thresholds of slowness that evidence is recorded by, in milliseconds: in order, each once, at most
+    /// [`crate::evidence::MAX_THRESHOLDS`].
+    pub slower_than_ms: Vec<u32>,
+    /// The experiment that is in force.
+    pub experiment: Option<Experiment>,
     /// SHA-256 of the admin port's token.
     pub admin_token: Option<TokenHash>,
 }
@@ -119,6 +128,19 @@ pub struct Row {
     pub capacity: Option<u32>,
 }
 
+impl Row {
+    /// Who is asked for it.
+    pub fn target(&self) -> Target {
+        Target {
+            revision: self.revision.clone(),
+            digest: self.digest.clone(),
+            place: self.place.clone(),
+            calibration: self.calibration.clone(),
+            capacity: self.capacity,
+        }
+    }
+}
+
 /// Where a revision is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -157,6 +179,25 @@ pub struct Fallback {
     pub hedge_after: Duration,
     /// The most of the last ten seconds' requests, in percent.
     pub budget_percent: u32,
+}
+
+/// Whose requests the canary scores too, after the client has its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// The share of the keys, 1 to 100.
+    pub percent: u8,
+    /// How long the canary may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Shadow {
+    /// How long the canary may take where nothing is said.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// How long the canary may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Self::TIMEOUT)
+    }
 }
 
 /// When the canary is cut off: see [`crate::cutoff`].

@@ -7,13 +7,18 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::document::{
-    CalibrationDocument, CutOffDocument, Document, FallbackDocument, KeyDocument, RevisionDocument,
+    CalibrationDocument, CutOffDocument, Document, EvidenceRulesDocument, FallbackDocument,
+    KeyDocument, RevisionDocument, ShadowDocument,
 };
 use super::{
     Calibration, Confirmed, CutOff, Fallback, Generation, MAX_BYTES, Model, Place, Refusal, Role,
-    Row, SCHEMA_VERSION, Table, TokenHash, UserKey, is_hex,
+    Row, SCHEMA_VERSION, Shadow, Table, TokenHash, UserKey, experiment, is_hex,
 };
+use crate::evidence::MAX_THRESHOLDS;
 use crate::{Decimal, Revision, WHOLE, Weight};
+
+/// Times that a table may name.
+const MILLISECONDS: std::ops::RangeInclusive<u64> = 1..=600_000;
 
 /// What is read first.
 #[derive(Deserialize)]
@@ -71,6 +76,9 @@ fn table(document: Document) -> Result<Table, Refusal> {
         key: document.key.map(key).transpose()?,
         fallback: fallback(&document.fallback)?,
         cut_off: cut_off(document.cut_off)?,
+        shadow: document.shadow.map(shadow).transpose()?,
+        slower_than_ms: slower_than(document.evidence.unwrap_or_default())?,
+        experiment: document.experiment.map(experiment::read).transpose()?,
         admin_token: token
             .map(|text| {
                 value(
@@ -129,18 +137,9 @@ fn row(document: RevisionDocument) -> Result<Row, Refusal> {
         named("weight"),
         "hundredths of a percent, 0 to 10000",
     )?;
-    let digest = document.digest.as_deref();
-    let hex = digest.is_none_or(|text| {
-        text.strip_prefix("sha256:")
-            .is_some_and(|digits| is_hex(digits, 64))
-    });
-    require(hex, named("digest"), "sha256: and 64 lower-case hex digits")?;
-    require(
-        document.capacity != Some(0),
-        named("capacity"),
-        "at least 1, or leave it out",
-    )?;
-    let place = place(&document, &named)?;
+    digest(document.digest.as_deref(), &named)?;
+    capacity(document.capacity, &named)?;
+    let place = place(document.service.as_deref(), &document.endpoints, &named)?;
     let calibration = document.calibration.as_ref();
     Ok(Row {
         revision,
@@ -155,30 +154,53 @@ fn row(document: RevisionDocument) -> Result<Row, Refusal> {
     })
 }
 
-fn place(document: &RevisionDocument, named: &dyn Fn(&str) -> String) -> Result<Place, Refusal> {
-    match document.service.as_deref() {
+pub(super) fn digest(digest: Option<&str>, named: &dyn Fn(&str) -> String) -> Result<(), Refusal> {
+    let hex = digest.is_none_or(|text| {
+        text.strip_prefix("sha256:")
+            .is_some_and(|digits| is_hex(digits, 64))
+    });
+    require(hex, named("digest"), "sha256: and 64 lower-case hex digits")
+}
+
+pub(super) fn capacity(
+    capacity: Option<u32>,
+    named: &dyn Fn(&str) -> String,
+) -> Result<(), Refusal> {
+    require(
+        capacity != Some(0),
+        named("capacity"),
+        "at least 1, or leave it out",
+    )
+}
+
+pub(super) fn place(
+    service: Option<&str>,
+    endpoints: &[String],
+    named: &dyn Fn(&str) -> String,
+) -> Result<Place, Refusal> {
+    match service {
         Some("") => require(false, named("service"), "the name of a Service")?,
         Some(_) => require(
-            document.endpoints.is_empty(),
+            endpoints.is_empty(),
             named("endpoints"),
             "either service or endpoints",
         )?,
         None => require(
-            !document.endpoints.is_empty(),
+            !endpoints.is_empty(),
             named("endpoints"),
             "at least one HOST:PORT, or name a service",
         )?,
     }
-    for endpoint in &document.endpoints {
+    for endpoint in endpoints {
         require(
             is_address(endpoint),
             named("endpoints"),
             "HOST:PORT, without http://",
         )?;
     }
-    Ok(document.service.clone().map_or_else(
-        || Place::Addresses(document.endpoints.clone()),
-        Place::Service,
+    Ok(service.map_or_else(
+        || Place::Addresses(endpoints.to_vec()),
+        |name| Place::Service(name.to_owned()),
     ))
 }
 
@@ -197,7 +219,7 @@ fn is_address(text: &str) -> bool {
     host_is_one && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
-fn calibration(
+pub(super) fn calibration(
     document: &CalibrationDocument,
     named: &dyn Fn(&str) -> String,
 ) -> Result<Calibration, Refusal> {
@@ -216,7 +238,7 @@ fn calibration(
     })
 }
 
-fn key(document: KeyDocument) -> Result<UserKey, Refusal> {
+pub(super) fn key(document: KeyDocument) -> Result<UserKey, Refusal> {
     let KeyDocument {
         header,
         jwt_claim,
@@ -259,6 +281,45 @@ fn fallback(document: &FallbackDocument) -> Result<Fallback, Refusal> {
         hedge_after: Duration::from_millis(document.hedge_after_ms),
         budget_percent: document.budget_percent,
     })
+}
+
+fn shadow(document: ShadowDocument) -> Result<Shadow, Refusal> {
+    let percent = u8::try_from(document.percent).ok();
+    let percent = percent.filter(|percent| (1..=100).contains(percent));
+    let is_time = |millis: u64| MILLISECONDS.contains(&millis);
+    require(
+        document.timeout_ms.is_none_or(is_time),
+        "shadow.timeoutMs",
+        "1 to 600000, or leave it out",
+    )?;
+    Ok(Shadow {
+        percent: value(
+            percent,
+            "shadow.percent",
+            "a whole number of percent, 1 to 100, or leave shadow out",
+        )?,
+        timeout: document.timeout_ms.map(Duration::from_millis),
+    })
+}
+
+fn slower_than(document: EvidenceRulesDocument) -> Result<Vec<u32>, Refusal> {
+    let member = "evidence.slowerThanMs";
+    let one = |millis: i64| {
+        let whole = u64::try_from(millis).ok();
+        let whole = whole.filter(|millis| MILLISECONDS.contains(millis));
+        let whole = whole.and_then(|millis| u32::try_from(millis).ok());
+        value(whole, member, "milliseconds, 1 to 600000 each")
+    };
+    let thresholds: Result<Vec<_>, _> = document.slower_than_ms.into_iter().map(one).collect();
+    let mut thresholds = thresholds?;
+    thresholds.sort_unstable();
+    thresholds.dedup();
+    require(
+        thresholds.len() <= MAX_THRESHOLDS,
+        member,
+        "at most four thresholds",
+    )?;
+    Ok(thresholds)
 }
 
 fn cut_off(document: CutOffDocument) -> Result<CutOff, Refusal> {
@@ -312,11 +373,19 @@ fn cut_off(document: CutOffDocument) -> Result<CutOff, Refusal> {
     })
 }
 
-fn require(holds: bool, member: impl Into<String>, want: &'static str) -> Result<(), Refusal> {
+pub(super) fn require(
+    holds: bool,
+    member: impl Into<String>,
+    want: &'static str,
+) -> Result<(), Refusal> {
     value(holds.then_some(()), member, want)
 }
 
-fn value<T>(value: Option<T>, member: impl Into<String>, want: &'static str) -> Result<T, Refusal> {
+pub(super) fn value<T>(
+    value: Option<T>,
+    member: impl Into<String>,
+    want: &'static str,
+) -> Result<T, Refusal> {
     value.ok_or_else(|| Refusal::Value {
         member: member.into(),
         want,

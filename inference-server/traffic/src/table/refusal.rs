@@ -61,6 +61,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every answer of [`Refusal::word`].
+    pub const WORDS: [&'static str; 9] = [
+        "TooLong", "Shape", "Schema", "Value", "Role", "Twice", "Sum", "Stale", "Reused",
+    ];
+
     /// One word for each, of a closed set.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -34,6 +34,8 @@ pub(crate) fn full() -> Value {
             "constantScores": true, "slowFactor": "3", "alpha": "0.025",
             "confirmed": {"revision": "bbbbbbbbbb", "cause": "Errors"}
         },
+        "shadow": {"percent": 20, "timeoutMs": 2000},
+        "evidence": {"slowerThanMs": [100, 250]},
         "adminTokenSha256": "0".repeat(64)
     })
 }
@@ -93,7 +95,36 @@ fn a_small_file_is_enough_without_kubernetes() {
 #[test]
 fn what_a_table_may_not_say_is_refused_with_what_to_write() {
     let row = |index: usize, member: &str| format!("/revisions/{index}/{member}");
-    let refused: [(Value, &str, &str); 24] = [
+    let refused: [(Value, &str, &str); 33] = [
+        (with("/shadow/percent", json!(0)), "Value", "shadow.percent"),
+        (with("/shadow/percent", json!(101)), "Value", "1 to 100"),
+        (
+            with("/shadow/percent", json!(-20)),
+            "Value",
+            "shadow.percent",
+        ),
+        (with("/shadow/percent", json!(0.5)), "Shape", "i64"),
+        (with("/shadow", json!({})), "Shape", "percent"),
+        (
+            with("/shadow/timeoutMs", json!(0)),
+            "Value",
+            "shadow.timeoutMs",
+        ),
+        (
+            with("/evidence/slowerThanMs", json!([250, 0])),
+            "Value",
+            "evidence.slowerThanMs",
+        ),
+        (
+            with("/evidence/slowerThanMs", json!([1, 2, 3, 4, 5])),
+            "Value",
+            "at most four",
+        ),
+        (
+            with("/evidence/slowerThanMs", json!(["250ms"])),
+            "Shape",
+            "i64",
+        ),
         (
             with("/schemaVersion", json!(2)),
             "Schema",
@@ -172,6 +203,15 @@ fn a_schema_that_is_not_known_is_refused_as_such_whatever_it_looks_like() {
 }
 
 #[test]
+fn members_of_a_newer_operator_are_ignored() {
+    let mut newer = full();
+    newer["mirror"] = json!({"percent": 5});
+    newer["revisions"][0]["zone"] = json!("a");
+    newer["cutOff"]["patience"] = json!(1);
+    assert_eq!(read(&newer).unwrap(), table());
+}
+
+#[test]
 fn an_older_table_is_refused_unless_it_is_of_another_model() {
     let held = table();
     let offered = |generation: u64, uid: &str| {
@@ -237,4 +277,27 @@ proptest! {
         text.truncate(cut);
         let _ = Table::parse(&text);
     }
+}
+
+#[test]
+fn a_canary_is_shadowed_for_ten_seconds_where_nothing_is_said() {
+    let table = read(&with(
+        "/shadow",
+        json!({"percent": 1, "of": "a newer operator"}),
+    ))
+    .unwrap();
+    let shadow = table.shadow.unwrap();
+    assert_eq!((shadow.percent, shadow.timeout()), (1, Shadow::TIMEOUT));
+    assert_eq!(read(&with("/shadow", Value::Null)).unwrap().shadow, None);
+}
+
+#[test]
+fn a_threshold_that_is_named_twice_is_one() {
+    let twice = with(
+        "/evidence/slowerThanMs",
+        json!([250, 100, 250, 100, 250, 1, 2]),
+    );
+    assert_eq!(read(&twice).unwrap().slower_than_ms, [1, 2, 100, 250]);
+    let none = with("/evidence", Value::Null);
+    assert!(!read(&none).unwrap().to_json().contains("evidence"));
 }

@@ -4,10 +4,10 @@
 //! their roles, nothing that is absent.
 
 use super::document::{
-    CalibrationDocument, ConfirmedDocument, CutOffDocument, Document, FallbackDocument,
-    KeyDocument, ModelDocument, RevisionDocument,
+    CalibrationDocument, ConfirmedDocument, CutOffDocument, Document, EvidenceRulesDocument,
+    FallbackDocument, KeyDocument, ModelDocument, RevisionDocument, ShadowDocument,
 };
-use super::{CutOff, Place, Row, SCHEMA_VERSION, Table, UserKey};
+use super::{Calibration, CutOff, Place, Row, SCHEMA_VERSION, Table, UserKey, experiment};
 use crate::time::whole;
 
 pub(super) fn to_json(table: &Table) -> String {
@@ -34,6 +34,12 @@ fn document(table: &Table) -> Document {
             budget_percent: table.fallback.budget_percent,
         },
         cut_off: cut_off(&table.cut_off),
+        shadow: table.shadow.map(|shadow| ShadowDocument {
+            percent: shadow.percent.into(),
+            timeout_ms: shadow.timeout.map(whole),
+        }),
+        evidence: evidence(&table.slower_than_ms),
+        experiment: table.experiment.as_ref().map(experiment::write),
         admin_token_sha256: table
             .admin_token
             .as_ref()
@@ -42,10 +48,7 @@ fn document(table: &Table) -> Document {
 }
 
 fn revision(row: &Row) -> RevisionDocument {
-    let (service, endpoints) = match &row.place {
-        Place::Service(name) => (Some(name.clone()), Vec::new()),
-        Place::Addresses(addresses) => (None, addresses.clone()),
-    };
+    let (service, endpoints) = place(&row.place);
     RevisionDocument {
         revision: row.revision.to_string(),
         role: row.role.as_str().to_owned(),
@@ -53,18 +56,26 @@ fn revision(row: &Row) -> RevisionDocument {
         digest: row.digest.clone(),
         service,
         endpoints,
-        calibration: row
-            .calibration
-            .as_ref()
-            .map(|calibration| CalibrationDocument {
-                scale: calibration.scale.to_string(),
-                shift: calibration.shift.to_string(),
-            }),
+        calibration: row.calibration.as_ref().map(calibration),
         capacity: row.capacity,
     }
 }
 
-fn key(key: &UserKey) -> KeyDocument {
+pub(super) fn place(place: &Place) -> (Option<String>, Vec<String>) {
+    match place {
+        Place::Service(name) => (Some(name.clone()), Vec::new()),
+        Place::Addresses(addresses) => (None, addresses.clone()),
+    }
+}
+
+pub(super) fn calibration(calibration: &Calibration) -> CalibrationDocument {
+    CalibrationDocument {
+        scale: calibration.scale.to_string(),
+        shift: calibration.shift.to_string(),
+    }
+}
+
+pub(super) fn key(key: &UserKey) -> KeyDocument {
     let none = KeyDocument::default();
     match key.clone() {
         UserKey::Header(name) => KeyDocument {
@@ -80,6 +91,15 @@ fn key(key: &UserKey) -> KeyDocument {
             ..none
         },
     }
+}
+
+fn evidence(slower_than_ms: &[u32]) -> Option<EvidenceRulesDocument> {
+    (!slower_than_ms.is_empty()).then(|| EvidenceRulesDocument {
+        slower_than_ms: slower_than_ms
+            .iter()
+            .map(|millis| (*millis).into())
+            .collect(),
+    })
 }
 
 fn cut_off(rules: &CutOff) -> CutOffDocument {

@@ -49,6 +49,9 @@ pub struct Move {
     pub commanded: Percent,
     /// The least share that a live router may still be using.
     pub applied: Percent,
+    /// Whether the outgoing revision is to have no pod in the end: else it keeps what it may, so that going
+    /// back is fast.
+    pub leaves: bool,
 }
 
 /// The next step of a move.
@@ -65,7 +68,7 @@ pub struct Shift {
 impl Limits {
     /// Pods that hold a place at once.
     pub const fn room(&self) -> i32 {
-        self.replicas + self.surge
+        self.replicas.saturating_add(self.surge)
     }
 
     /// Pods that `share` of the traffic needs: never none for some of it.
@@ -121,7 +124,7 @@ pub fn shift(limits: &Limits, moving: &Move) -> Option<Shift> {
             weight: *goal,
         });
     }
-    let has_left = moving.applied == Percent::ALL;
+    let has_left = moving.leaves && moving.applied == Percent::ALL;
     if !has_left && incoming.ready == 0 && !limits.lets_one_in() {
         return None;
     }
@@ -163,7 +166,7 @@ fn weight(limits: &Limits, moving: &Move) -> Percent {
 fn outgoing_size(limits: &Limits, moving: &Move, arriving: i32) -> i32 {
     let (incoming, outgoing) = (&moving.incoming, &moving.outgoing);
     let serving = (limits.min_available - incoming.ready).min(outgoing.wanted);
-    if moving.applied == Percent::ALL {
+    if moving.leaves && moving.applied == Percent::ALL {
         return serving.max(0);
     }
     let end = (limits.room() - arriving).clamp(1, limits.replicas);

@@ -58,6 +58,7 @@ impl Cluster {
             outgoing: pods(&self.outgoing),
             goal,
             commanded: self.weight,
+            leaves: goal == Percent::ALL,
             applied: self.applied,
         };
         shift(&self.limits, &moving)
@@ -160,6 +161,7 @@ fn a_pod_stands_in_line_before_another_gives_up_its_place() {
         goal: Percent::clamped(50),
         commanded: Percent::NONE,
         applied: Percent::NONE,
+        leaves: false,
     };
     let first = shift(&limits, &moving).unwrap();
     assert_eq!((first.incoming, first.outgoing), (1, 2));
@@ -182,6 +184,32 @@ fn a_pod_stands_in_line_before_another_gives_up_its_place() {
 }
 
 #[test]
+fn until_it_is_promoted_all_traffic_leaves_the_old_revision_what_it_may_have() {
+    for (surge, kept) in [(0, 1), (1, 1), (2, 2)] {
+        let limits = Cluster::new(4, surge, 2, 8).limits;
+        let pods = |count| Pods {
+            wanted: count,
+            made: count,
+            ready: count,
+            over_quota: false,
+        };
+        let moving = Move {
+            incoming: pods(limits.most()),
+            outgoing: pods(kept),
+            goal: Percent::ALL,
+            commanded: Percent::ALL,
+            applied: Percent::ALL,
+            leaves: false,
+        };
+        assert_eq!(
+            shift(&limits, &moving).unwrap().outgoing,
+            kept,
+            "surge {surge}"
+        );
+    }
+}
+
+#[test]
 fn where_the_old_revision_is_down_the_new_one_gets_what_it_is_to_have() {
     let cluster = Cluster::new(4, 1, 2, 5);
     let moving = Move {
@@ -200,6 +228,7 @@ fn where_the_old_revision_is_down_the_new_one_gets_what_it_is_to_have() {
         goal: Percent::ALL,
         commanded: Percent::clamped(10),
         applied: Percent::clamped(10),
+        leaves: false,
     };
     assert_eq!(
         shift(&cluster.limits, &moving).unwrap().weight,
@@ -260,6 +289,7 @@ proptest! {
             goal: Percent::clamped(shares.0.max(shares.1)),
             commanded: Percent::clamped(shares.1),
             applied: Percent::clamped(shares.2),
+            leaves: shares.0 == 100,
         };
         if let Some(next) = shift(&limits, &moving) {
             prop_assert!(next.incoming + next.outgoing <= replicas + surge);

@@ -3,24 +3,32 @@
 //! Invariant: what the stable revision has is never deleted, and a Deployment of a revision that
 //! serves is changed in nothing but its size.
 
+mod golden_set;
 mod traffic;
 
 use crds::conditions::StalledReason;
+use crds::{RewardModel, labels};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::evidence::Ledger;
+use crate::golden;
 use crate::identity::{self, RevisionHash, names};
 use crate::objects::{
-    Desired, Write, deployment, disruption_budget, pod, record as record_object, service,
+    Desired, Write, deployment, disruption_budget, pod, record as record_object, serve_args,
+    service,
 };
-use crate::observed::{Kind, ObjectKey, revision_of};
+use crate::observed::{Kind, ObjectKey, Settings, annotation, revision_of};
+use crate::promotion::Promotion;
 use crate::reading::resolution::{self, Resolution};
 use crate::reading::{Reading, health};
-use crate::records::{Content, Record, Role};
+use crate::records::{Content, ModelFacts, Record, Role};
 use crate::rollout::{self, Decision, Ending, Signals, Sizes};
+use crate::spec::Source;
 use crate::state::State;
 
 /// Objects that are wanted and objects that are to go.
@@ -61,10 +69,11 @@ pub(crate) fn of(
     let mut objects = Objects::default();
     let state = &decision.state;
     // Whoever harms is sent nothing more before anything else is done.
-    traffic::table(reading, decision, &mut objects);
+    traffic::table(reading, decision, &mut objects, now);
     // The name that clients know comes next: where it is taken, nothing is started.
     traffic::endpoint(reading, state, &mut objects);
     verification(reading, decision, &mut objects);
+    golden_set::job(reading, decision, now, &mut objects);
     let records = records(reading, decision);
     for record in &records {
         match record_object::build(&reading.observed.model, record, None) {
@@ -76,13 +85,35 @@ pub(crate) fn of(
     let sizes = sizes(reading, state, signals);
     revisions(reading, state, &sizes, born.as_ref(), &mut objects);
     traffic::routers(reading, state, &mut objects);
+    evidence(reading, &mut objects);
     retire(reading, state, &mut objects);
     forget(reading, &records, &mut objects);
+    // Nothing rests on it: should it be refused, all else is there.
+    traffic::route(reading, &mut objects);
     let conflicts = &reading.observed.conflicts;
     objects
         .apply
         .retain(|object| !conflicts.contains(&object.key));
     objects
+}
+
+/// What the routers have told is kept with each look at it, and where a share of the traffic ends or a router
+/// goes: what came before could not be told from what comes later, or not at all. The object stays until the next rollout writes it
+/// anew: we may delete no `ConfigMap`.
+fn evidence(reading: &Reading<'_>, objects: &mut Objects) {
+    let observed = reading.observed;
+    let looks = !observed.gathered.measurements.is_empty();
+    let name = names::evidence(&observed.model.name_any());
+    let mut kept = observed.children.tables.iter();
+    let kept = kept.find(|map| map.name_any() == name);
+    let kept = kept.and_then(|map| annotation(&map.metadata, labels::KEPT));
+    let is_wanted = |ledger: &&Ledger| {
+        !ledger.is_empty() && (looks || kept != Some(ledger.progress().as_str()))
+    };
+    if let Some(ledger) = observed.ledger.as_deref().filter(is_wanted) {
+        let object = ledger.object(&observed.model);
+        objects.want(Kind::ConfigMap, &object, Write::Replace);
+    }
 }
 
 fn verification(reading: &Reading<'_>, decision: &Decision, objects: &mut Objects) {
@@ -101,7 +132,7 @@ fn verification(reading: &Reading<'_>, decision: &Decision, objects: &mut Object
     if let (true, false, Some(job)) = (wanted, is_there, &reading.job) {
         objects.want(Kind::Job, job, Write::Replace);
     }
-    for job in &children.jobs {
+    for job in children.jobs.iter().filter(|job| !golden::is_one(job)) {
         let answers =
             resolution::verification(job).is_some_and(|verified| verified.answers(&reading.wanted));
         let current = Some(job.name_any()) == name;
@@ -119,10 +150,16 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
     let mut records = reading.records.clone();
     for record in &mut records {
         record.role = role(&decision.state, &record.hash);
+        record.golden = golden::learned(&record.golden, &record.hash, &reading.observed.children);
         let known = match &reading.resolution {
             Resolution::Known { digest, .. } => Some(digest),
             Resolution::Running { .. } | Resolution::Late(_) | Resolution::Failed(_) => None,
         };
+        if Some(&record.hash) == reading.target.revision() {
+            record
+                .calibration
+                .clone_from(&reading.observed.model.spec.model.calibration);
+        }
         // The hash of a revision has its digest in it, so they are one.
         if let (Some(digest), true) = (known, Some(&record.hash) == reading.target.revision()) {
             record.verified = Some(reading.wanted.clone());
@@ -192,22 +229,12 @@ fn new_record(
     now: Timestamp,
 ) -> Result<(Record, Content), Failure> {
     let observed = reading.observed;
-    let mount = reading.source.as_ref().map_err(Clone::clone)?;
+    let source = reading.source.as_ref().map_err(Clone::clone)?;
     let facts = reading
         .facts()
         .ok_or_else(|| Failure::new(StalledReason::LoadFailed, "the model is not read yet"))?;
-    let template = pod::template(
-        &observed.model,
-        mount,
-        hash,
-        &pod::Frozen {
-            digest: facts.digest.clone(),
-            date: now.strftime("%Y-%m-%d").to_string(),
-            revision: hash.clone(),
-        },
-        &observed.settings,
-    )
-    .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))?;
+    let (model, settings) = (&observed.model, &observed.settings);
+    let template = template(model, source, hash, &facts, settings, now)?;
     // A record that somebody has deleted is made of what runs.
     let template = match observed
         .children
@@ -225,6 +252,9 @@ fn new_record(
         outcome: None,
         verified: Some(reading.wanted.clone()),
         digest: Some(facts.digest.clone()),
+        golden: Vec::new(),
+        calibration: observed.model.spec.model.calibration.clone(),
+        promoted: None,
     };
     let content = Content {
         spec: identity::revision_spec(&observed.model.spec),
@@ -232,6 +262,47 @@ fn new_record(
         template,
     };
     Ok((record, content))
+}
+
+/// The pods of a new revision.
+pub(crate) fn template(
+    model: &RewardModel,
+    source: &Source,
+    hash: &RevisionHash,
+    facts: &ModelFacts,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<PodTemplateSpec, Failure> {
+    let frozen = pod::Frozen {
+        digest: facts.digest.clone(),
+        bytes: facts.bytes,
+        date: now.strftime("%Y-%m-%d").to_string(),
+        revision: hash.clone(),
+    };
+    pod::template(model, source, hash, &frozen, settings)
+        .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))
+}
+
+/// What makes an experiment's winner a revision of this endpoint; answers the annotation that follows.
+pub(crate) fn promotion(
+    reading: &Reading<'_>,
+    promotion: Result<Option<Promotion>, Failure>,
+    objects: &mut Objects,
+) -> Option<String> {
+    let promotion = match promotion {
+        Ok(promotion) => promotion?,
+        Err(failure) => {
+            objects.failure.get_or_insert(failure);
+            return None;
+        }
+    };
+    if let Some((record, content)) = &promotion.record {
+        match record_object::build(&reading.observed.model, record, Some(content)) {
+            Ok(object) => objects.want(Kind::ControllerRevision, &object, Write::Marks),
+            Err(error) => objects.fail(error.to_string()),
+        }
+    }
+    Some(promotion.annotation)
 }
 
 fn revisions(
@@ -293,7 +364,12 @@ fn revision(
     let model = &reading.observed.model;
     let record = names::revision(&model.name_any(), hash);
     match content {
-        Some(Ok(content)) => {
+        Some(Ok(mut content)) => {
+            // What runs keeps its form; what is made anew knows the routers.
+            let children = &reading.observed.children;
+            if children.deployment(hash).is_none() || reading.knows_routers(hash) {
+                serve_args::tell(&mut content.template, hash);
+            }
             let deadline = reading.scale.progress_deadline.as_secs();
             let seconds = i32::try_from(deadline).unwrap_or(i32::MAX);
             let object = deployment::of_revision(model, hash, &content.template, size, seconds);

@@ -4,17 +4,20 @@
 //! new, and then with a number above all that anybody has; while a rollout is in flight no router is
 //! exchanged.
 
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::Value;
 use traffic::table::Role;
 
 use super::Objects;
 use crate::capacity::Percent;
+use crate::gates;
 use crate::identity::{RevisionHash, names};
 use crate::objects::router::table::{Content, Row};
 use crate::objects::router::{self, table};
-use crate::objects::{Write, service};
-use crate::observed::Kind;
-use crate::reading::{Reading, routers};
+use crate::objects::{Write, http_route, service};
+use crate::observed::{Kind, Split};
+use crate::reading::{Reading, Route};
 use crate::rollout::{Decision, Ending};
 use crate::state::{Rollout, Stage, State};
 
@@ -24,18 +27,52 @@ pub(super) fn endpoint(reading: &Reading<'_>, state: &State, objects: &mut Objec
         return;
     }
     let model = &reading.observed.model;
-    let front = if reading.reports.live.is_empty() && !leads_to_router(reading) {
-        state
-            .stable()
-            .map_or(service::Front::Nobody, service::Front::Revision)
-    } else {
-        service::Front::Router
-    };
+    let front = front(reading, state);
     objects.want(
         Kind::Service,
         &service::endpoint(model, front),
         Write::Replace,
     );
+}
+
+/// The way from Gateways to that Service.
+pub(super) fn route(reading: &Reading<'_>, objects: &mut Objects) {
+    let model = &reading.observed.model;
+    match reading.route() {
+        Route::NoApi | Route::Unwanted { is_there: false } => {}
+        Route::Unwanted { is_there: true } => {
+            objects.remove(Kind::HttpRoute, names::endpoint(&model.name_any()));
+        }
+        Route::Waits(_) | Route::Refused(_) | Route::Accepted(_) => {
+            let gateway = model.spec.traffic.as_ref();
+            if let Some(gateway) = gateway.and_then(|traffic| traffic.gateway.as_ref()) {
+                let object = http_route::build(model, gateway);
+                objects.want(Kind::HttpRoute, &object, Write::Replace);
+            }
+        }
+    }
+}
+
+/// Clients stay with a stable revision whose servers do not know the router's route until another one has all
+/// the traffic.
+fn front<'s>(reading: &Reading<'_>, state: &'s State) -> service::Front<'s> {
+    if leads_to_router(reading) {
+        return service::Front::Router;
+    }
+    let Some(stable) = state.stable() else {
+        return if reading.reports.live.is_empty() {
+            service::Front::Nobody
+        } else {
+            service::Front::Router
+        };
+    };
+    let rollout = state.rollout.as_ref();
+    let is_known = reading.knows_routers(stable)
+        || rollout.is_some_and(|rollout| reading.reports.follow(reading.observed, rollout));
+    if reading.reports.live.is_empty() || !is_known {
+        return service::Front::Revision(stable);
+    }
+    service::Front::Router
 }
 
 /// Whether clients are led to the router already: then they stay, should it be away for a while.
@@ -59,7 +96,7 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State, objects: &mut Object
     let name = names::router(&model.name_any());
     let mut deployment = router::deployment(model, settings);
     let live = observed.children.deployment_named(&name);
-    let live = live.filter(|_| state.rollout.is_some());
+    let live = live.filter(|_| state.rollout.is_some() || !observed.elsewhere.lets_one_start());
     if let (Some(spec), Some(now)) = (
         &mut deployment.spec,
         live.and_then(|live| live.spec.as_ref()),
@@ -75,19 +112,45 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State, objects: &mut Object
         &router::policy(model, settings),
         replace,
     );
+    // Clients that are led to the pods themselves need the way to them.
+    if leads_to_router(reading) {
+        objects.want(Kind::NetworkPolicy, &router::servers_policy(model), replace);
+    }
     objects.want(Kind::Deployment, &deployment, replace);
     objects.want(Kind::PodDisruptionBudget, &router::budget(model), replace);
 }
 
 /// The traffic table of a decision.
-pub(super) fn table(reading: &Reading<'_>, decision: &Decision, objects: &mut Objects) {
-    let content = content(reading, decision);
+pub(super) fn table(
+    reading: &Reading<'_>,
+    decision: &Decision,
+    objects: &mut Objects,
+    now: Timestamp,
+) {
+    let content = content(reading, decision, now);
     if content.rows.is_empty() {
         return;
     }
     let observed = reading.observed;
     let given = reading.reports.table.as_ref();
-    let numbered = |generation| table::table(&observed.model, &content, generation);
+    let numbered = |generation| {
+        let wanted = table::table(&observed.model, &content, generation);
+        // An experiment that no router would take is none: the model serves as it would without.
+        let wanted = wanted.or_else(|why| {
+            content.experiment.as_ref().ok_or(why)?;
+            let plain = Content {
+                experiment: None,
+                ..content.clone()
+            };
+            table::table(&observed.model, &plain, generation)
+        });
+        match (wanted, given) {
+            (Err(_), Some(given)) => {
+                table::with_shares(&observed.model, given, &content, generation)
+            }
+            (wanted, _) => wanted,
+        }
+    };
     let next = numbered(0).map(|mut wanted| match given {
         Some(given) if table::says_the_same(&wanted, given) && !reading.reports.is_outdated() => {
             given.clone()
@@ -107,7 +170,7 @@ pub(super) fn table(reading: &Reading<'_>, decision: &Decision, objects: &mut Ob
     }
 }
 
-fn content(reading: &Reading<'_>, decision: &Decision) -> Content {
+fn content(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Content {
     let state = &decision.state;
     let public = state
         .rollout
@@ -116,13 +179,21 @@ fn content(reading: &Reading<'_>, decision: &Decision) -> Content {
     let uid = reading.observed.model.uid().unwrap_or_default();
     let key = reading.observed.settings.admin_key.as_ref();
     let canary = public.map_or(Percent::NONE, |rollout| rollout.weight);
-    let row = |revision: &RevisionHash, role, weight| Row {
-        digest: reading
-            .record(revision)
-            .and_then(|record| record.digest.clone()),
-        revision: revision.clone(),
-        role,
-        weight,
+    let row = |revision: &RevisionHash, role, weight| {
+        let record = reading.record(revision);
+        let written = &reading.observed.model.spec.model.calibration;
+        let is_asked_for = Some(revision) == reading.target.revision();
+        Row {
+            digest: record.and_then(|record| record.digest.clone()),
+            calibration: if is_asked_for {
+                written.clone()
+            } else {
+                record.and_then(|record| record.calibration.clone())
+            },
+            revision: revision.clone(),
+            role,
+            weight,
+        }
     };
     let mut rows = Vec::new();
     match (state.stable(), public) {
@@ -139,11 +210,27 @@ fn content(reading: &Reading<'_>, decision: &Decision) -> Content {
         (None, Some(rollout)) => rows.push(row(&rollout.revision, Role::Stable, Percent::ALL)),
         (None, None) => {}
     }
+    let collection = public.and_then(|_| gates::collection(state, &reading.gates(), now));
     Content {
         rows,
+        collection,
+        // A table without a stable revision has no control.
+        experiment: state.stable().and_then(|_| split(reading)),
         rollout: public.filter(|_| state.stable().is_some()).map(Rollout::id),
         cut_off: cut_off(reading, decision),
         token: key.map(|key| key.token_hash(&uid)),
+    }
+}
+
+/// How the experiment on this endpoint deals users.
+fn split(reading: &Reading<'_>) -> Option<Value> {
+    match &reading.observed.experiment.as_ref()?.split {
+        Split::By(member) => Some(member.clone()),
+        Split::AsGiven => {
+            let given: Value =
+                serde_json::from_str(&reading.reports.table.as_ref()?.to_json()).ok()?;
+            given.get("experiment").cloned()
+        }
     }
 }
 
@@ -154,8 +241,8 @@ fn cut_off(reading: &Reading<'_>, decision: &Decision) -> Option<(RevisionHash, 
         return None;
     }
     if let Some(Ending::Failed(_, failure)) = &decision.ending {
-        let is_cut = failure.reason == crds::conditions::StalledReason::CutOff;
-        return is_cut.then(|| (rollout.revision.clone(), routers::cause(failure)));
+        let cause = failure.cut_off?;
+        return Some((rollout.revision.clone(), cause.word().to_owned()));
     }
     let given = reading.reports.table.as_ref()?;
     let confirmed = given.cut_off.confirmed.as_ref()?;

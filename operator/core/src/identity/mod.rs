@@ -108,11 +108,16 @@ pub fn revision_hash(spec: &RewardModelSpec, digest: &Digest) -> RevisionHash {
     RevisionHash(canonical::short_hash(&identity))
 }
 
-/// The key of the source that `spec` names.
+/// The key of the source that `spec` names, and of the cache that it is fetched to: in another one it
+/// is not there yet.
 pub fn source_key(spec: &RewardModelSpec) -> SourceKey {
-    SourceKey(canonical::short_hash(&canonical::to_value(
-        &spec.model.source,
-    )))
+    let source = canonical::to_value(&spec.model.source);
+    let cache = spec.model.cache.as_ref();
+    let read = match cache.filter(|_| spec.model.source.pvc.is_none()) {
+        Some(cache) => json!({"source": source, "cache": canonical::to_value(cache)}),
+        None => source,
+    };
+    SourceKey(canonical::short_hash(&read))
 }
 
 #[cfg(test)]
@@ -171,6 +176,18 @@ mod tests {
         // A changed hash would restart every model at an operator upgrade. The figure is SHA-256
         // over the sorted JSON, as Python computes it.
         assert_eq!(hash(json!({"model": model()})).as_str(), "6ffeed615d");
+    }
+
+    #[test]
+    fn another_cache_is_another_reading_and_no_other_revision() {
+        let of = |claim: &str| {
+            let source = json!({"objectStore": {"url": "s3://bucket/model"}});
+            spec(json!({"model": {"source": source, "cache": {"claimName": claim}}}))
+        };
+        let (one, other) = (of("a"), of("b"));
+        assert_ne!(source_key(&one), source_key(&other));
+        let hash = |spec| revision_hash(spec, &DIGEST.into());
+        assert_eq!(hash(&one), hash(&other));
     }
 
     #[test]

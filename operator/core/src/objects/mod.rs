@@ -5,10 +5,13 @@
 
 pub mod deployment;
 pub mod disruption_budget;
+pub mod fetch;
+pub mod golden_job;
+pub mod http_route;
 pub mod pod;
 pub mod record;
 pub mod router;
-mod serve_args;
+pub(crate) mod serve_args;
 pub mod service;
 pub mod verify_job;
 

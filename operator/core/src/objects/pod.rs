@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::v1alpha1::reward_model::model::SecretKey;
 use crds::v1alpha1::reward_model::server::{PodTemplate, Resources, Server};
 use crds::value::{Digest, Opaque};
 use crds::{RewardModel, RewardModelSpec};
@@ -18,10 +19,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{HTTP_PORT, HTTP_PORT_NAME, selector_of, serve_args};
-use crate::identity::RevisionHash;
+use super::{HTTP_PORT, HTTP_PORT_NAME, fetch, selector_of, serve_args};
+use crate::identity::{RevisionHash, names};
 use crate::observed::Settings;
-use crate::spec::Mount;
+use crate::spec::{Mount, Source};
 
 /// Where the claim is mounted.
 pub const MODELS: &str = "/models";
@@ -29,17 +30,18 @@ pub const MODELS: &str = "/models";
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The resource that is a GPU.
 pub const GPU: &str = "nvidia.com/gpu";
-/// The scoring container.
-pub const CONTAINER: &str = "server";
 
-const USER: i64 = 1000;
-const MODEL_VOLUME: &str = "model";
+pub(super) const USER: i64 = 1000;
+/// The volume that the model is in.
+pub(super) const MODEL_VOLUME: &str = "model";
 
 /// What is decided once for a revision, so that its scores are the same in every pod and on every day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {
     /// What its files must be.
     pub digest: Digest,
+    /// How many bytes they have, where that is known.
+    pub bytes: Option<i64>,
     /// The date that chat templates see, as YYYY-MM-DD.
     pub date: String,
     /// Who it is: a router notices by it an address that another revision's pod has by now.
@@ -52,16 +54,18 @@ pub struct Frozen {
 /// A sentence when a part that is passed through as written is not what Kubernetes knows.
 pub fn template(
     model: &RewardModel,
-    mount: &Mount,
+    source: &Source,
     revision: &RevisionHash,
     frozen: &Frozen,
     settings: &Settings,
 ) -> Result<PodTemplateSpec, String> {
     let server = model.spec.server.clone().unwrap_or_default();
     let more = server.pod_template.clone().unwrap_or_default();
-    let mut volumes = vec![model_volume(mount)];
+    let image = image(&server, settings);
+    let place = fetch::place(source, &frozen.digest, frozen.bytes, &server, image);
+    let mut volumes = vec![place.volume];
     volumes.extend(passed::<Volume>("volumes", more.volumes.as_deref())?);
-    let mut container = container(&model.spec, &server, mount, frozen, settings)?;
+    let mut container = container(&model.spec, &server, place.folder, frozen, settings)?;
     let mounts = passed::<VolumeMount>("volumeMounts", more.volume_mounts.as_deref())?;
     container
         .volume_mounts
@@ -85,6 +89,7 @@ pub fn template(
         }),
         spec: Some(PodSpec {
             containers: vec![container],
+            init_containers: place.before.map(|fetch| vec![fetch]),
             volumes: Some(volumes),
             affinity: more
                 .affinity
@@ -220,6 +225,15 @@ pub fn requirements(resources: &Resources) -> ResourceRequirements {
     }
 }
 
+/// What a container of the server's pods asks for that needs no device.
+pub(super) fn requirements_on_cpu(server: &Server) -> Option<ResourceRequirements> {
+    let mut all = server.resources.clone()?;
+    for list in [&mut all.limits, &mut all.requests].into_iter().flatten() {
+        list.retain(|name, _| !name.contains('/'));
+    }
+    Some(requirements(&all))
+}
+
 /// A question to the HTTP port each `period` seconds; so many `failures` in a row count.
 pub fn probe(path: &str, period: i32, failures: i32) -> Probe {
     Probe {
@@ -238,7 +252,7 @@ pub fn probe(path: &str, period: i32, failures: i32) -> Probe {
 fn container(
     spec: &RewardModelSpec,
     server: &Server,
-    mount: &Mount,
+    folder: String,
     frozen: &Frozen,
     settings: &Settings,
 ) -> Result<Container, String> {
@@ -263,12 +277,12 @@ fn container(
         readiness_probe: Some(probe("/health/ready", 2, 2)),
         liveness_probe: Some(probe("/health/live", 10, 3)),
         ..reader(
-            CONTAINER,
+            names::SERVER,
             image(server, settings),
             serve_args::of(
                 spec,
                 server,
-                model_folder(mount),
+                folder,
                 frozen,
                 gpus(server.resources.as_ref()) > 0,
             ),
@@ -279,8 +293,13 @@ fn container(
 /// The address of a Redis has its password in it: it stays in its Secret.
 fn redis_url(server: &Server) -> Option<EnvVar> {
     let secret = &server.cache.as_ref()?.redis.as_ref()?.url_secret_ref;
-    Some(EnvVar {
-        name: "REWARD_REDIS_URL".to_owned(),
+    Some(secret_variable("REWARD_REDIS_URL", secret))
+}
+
+/// A variable whose value stays in its Secret.
+pub(super) fn secret_variable(name: &str, secret: &SecretKey) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
                 name: secret.name.clone(),
@@ -290,10 +309,13 @@ fn redis_url(server: &Server) -> Option<EnvVar> {
             ..EnvVarSource::default()
         }),
         ..EnvVar::default()
-    })
+    }
 }
 
-fn passed<T: DeserializeOwned>(field: &str, parts: Option<&[Opaque]>) -> Result<Vec<T>, String> {
+pub(super) fn passed<T: DeserializeOwned>(
+    field: &str,
+    parts: Option<&[Opaque]>,
+) -> Result<Vec<T>, String> {
     let parts = parts.unwrap_or_default().iter().enumerate();
     parts
         .map(|(i, part)| read(&format!("server {field}[{i}]"), part))

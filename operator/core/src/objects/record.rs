@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::metadata;
 use crate::identity::names;
-use crate::records::{Content, Record};
+use crate::records::{Content, Record, golden};
 
 /// The record as an object. Its content is written once: where the record is there already, `content`
 /// is absent and the marks alone are wanted.
@@ -39,6 +39,13 @@ pub fn build(
         record.digest.as_ref().map(ToString::to_string),
     );
     mark(labels::OUTCOME, record.outcome.clone());
+    mark(labels::GOLDEN, golden::annotation(&record.golden));
+    let calibration = record.calibration.as_ref();
+    let calibration = calibration.map(serde_json::to_string).transpose()?;
+    mark(labels::CALIBRATION, calibration);
+    let promoted = record.promoted.as_ref();
+    let promoted = promoted.map(serde_json::to_string).transpose()?;
+    mark(labels::PROMOTED, promoted);
     metadata.annotations = Some(annotations);
     Ok(ControllerRevision {
         metadata,

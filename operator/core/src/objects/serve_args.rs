@@ -2,11 +2,41 @@
 //!
 //! Invariant: a flag that the spec's own args have is left to them.
 
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+
 use super::HTTP_PORT;
 use super::pod::Frozen;
+use crate::identity::{RevisionHash, names};
 use crds::RewardModelSpec;
 use crds::v1alpha1::reward_model::model::{Activation, Truncation};
 use crds::v1alpha1::reward_model::server::{Dtype, Server};
+
+/// Who a server is to be. One that is told so knows the route that routers ask.
+const REVISION: &str = "--revision";
+
+/// Whether a server of `template` is told who it is: one of before the routers is not.
+pub(crate) fn is_told(template: &PodTemplateSpec) -> bool {
+    let mut containers = template.spec.iter().flat_map(|pod| &pod.containers);
+    let server = containers.find(|container| container.name == names::SERVER);
+    server.is_none_or(|server| has(server.args.as_deref().unwrap_or_default(), REVISION))
+}
+
+/// Whether a flag is among `args`, with its value behind it or in one word with it.
+fn has(args: &[String], flag: &str) -> bool {
+    args.iter().any(|arg| arg.split('=').next() == Some(flag))
+}
+
+/// Tells a server who it is, where a record of before the routers does not.
+pub(crate) fn tell(template: &mut PodTemplateSpec, revision: &RevisionHash) {
+    if is_told(template) {
+        return;
+    }
+    let mut containers = template.spec.iter_mut().flat_map(|pod| &mut pod.containers);
+    if let Some(server) = containers.find(|container| container.name == names::SERVER) {
+        let args = server.args.get_or_insert_default();
+        args.extend([REVISION.to_owned(), revision.to_string()]);
+    }
+}
 
 /// Flags of `inference-server serve` for the model in `folder`. A pod that asks for a GPU never falls
 /// back to the CPU, unless its own args say so.
@@ -24,7 +54,7 @@ pub(super) fn of(
         ("--listen", format!("[::]:{HTTP_PORT}")),
     ];
     flags.push(("--special-date", frozen.date.clone()));
-    flags.push(("--revision", frozen.revision.to_string()));
+    flags.push((REVISION, frozen.revision.to_string()));
     if on_gpu {
         flags.push(("--device", "cuda".to_owned()));
     }
@@ -36,19 +66,11 @@ pub(super) fn of(
             .map(|name| ("--dtype", name.to_owned())),
     );
     flags.extend(cache_flags(server));
-    let overridden = |flag: &str| {
-        own.iter().any(|arg| {
-            arg == flag
-                || arg
-                    .strip_prefix(flag)
-                    .is_some_and(|rest| rest.starts_with('='))
-        })
-    };
     std::iter::once("serve".to_owned())
         .chain(
             flags
                 .into_iter()
-                .filter(|(flag, _)| !overridden(flag))
+                .filter(|(flag, _)| !has(&own, flag))
                 .flat_map(|(flag, value)| argument(flag, value)),
         )
         .chain(own.iter().cloned())
@@ -147,6 +169,7 @@ mod tests {
         .unwrap();
         let frozen = Frozen {
             digest: format!("sha256:{}", "a".repeat(64)).as_str().into(),
+            bytes: None,
             date: "2026-11-26".to_owned(),
             revision: RevisionHash::parse("0123456789").unwrap(),
         };

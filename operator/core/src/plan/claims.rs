@@ -87,6 +87,23 @@ fn recreate_never_writes_zero_into_the_spec() {
 
 /// What an autoscaler does with the scale subresource at a load of 100 % of its target: the count of
 /// `status.replicas` has to be that of the pods that `status.selector` finds.
+/// Whether an autoscaler finds a pod by a selector of the forms that we write.
+fn selects(selector: &str, pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    let (pairs, sets) = match selector.split_once(" in (") {
+        Some((before, set)) => {
+            let (pairs, key) = before.rsplit_once(',').unwrap();
+            (pairs, Some((key, set.trim_end_matches(')'))))
+        }
+        None => (selector, None),
+    };
+    let value = |key: &str| pod.labels().get(key).map(String::as_str);
+    let mut pairs = pairs.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.all(|(key, wanted)| value(key) == Some(wanted))
+        && sets.is_none_or(|(key, set)| {
+            value(key).is_some_and(|have| set.split(',').any(|one| one == have))
+        })
+}
+
 #[test]
 fn an_autoscaler_computes_right_in_the_middle_of_a_rollout() {
     let mut world = settled();
@@ -96,12 +113,17 @@ fn an_autoscaler_computes_right_in_the_middle_of_a_rollout() {
         // The status of this round speaks of the pods of the round before.
         let status = world.plan().status;
         let selector = status.selector.clone().unwrap();
-        let pods = world.observed.children.pods.iter().filter(|pod| {
-            let mut pairs = selector.split(',').filter_map(|pair| pair.split_once('='));
-            pairs.all(|(key, value)| pod.labels().get(key).map(String::as_str) == Some(value))
-        });
-        assert_eq!(status.replicas, Some(2));
-        assert_eq!(pods.count(), 2);
+        let pods = world.observed.children.pods.iter();
+        let selected: Vec<_> = pods.filter(|pod| selects(&selector, pod)).collect();
+        assert_eq!(status.replicas, i32::try_from(selected.len()).ok());
+        // Whoever takes traffic is measured: else it would compute on a part of the load.
+        for share in status.traffic.unwrap() {
+            let takes = share.spec_weight.max(share.applied_weight) > Some(0);
+            let is_measured = selected
+                .iter()
+                .any(|pod| pod.labels().get(crds::labels::REVISION) == Some(&share.revision));
+            assert_eq!(takes, is_measured, "{selector}");
+        }
     }
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
 }

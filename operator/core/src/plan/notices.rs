@@ -4,8 +4,9 @@
 
 use crds::RewardModelStatus;
 use crds::conditions::ConditionType;
-use crds::v1alpha1::reward_model::status::Phase;
+use crds::v1alpha1::reward_model::status::{Phase, Verdict};
 
+use crate::experiment::machine;
 use crate::identity::RevisionHash;
 use crate::rollout::Ending;
 use crate::status::condition;
@@ -33,6 +34,11 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What an experiment tells.
+    pub fn of_experiment(notice: &machine::Notice) -> Self {
+        Self::normal(notice.reason, notice.message.clone())
+    }
+
     fn normal(reason: &str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Normal,
@@ -69,6 +75,9 @@ pub(super) fn of(
     if before.phase != after.phase {
         notices.extend(entered(after));
     }
+    notices.extend(shifted(before, after));
+    notices.extend(paused(before, after));
+    notices.extend(judged(before, after));
     match ending {
         None => {}
         Some(Ending::Promoted { revision, .. }) => {
@@ -108,6 +117,64 @@ fn entered(after: &RewardModelStatus) -> Option<Notice> {
         | Phase::Degraded => return None,
     };
     Some(Notice::normal(reason, message))
+}
+
+/// Traffic that moves to or from the revision on its way.
+fn shifted(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {
+    let canary = after.canary.as_ref()?;
+    let share = |status: &RewardModelStatus| {
+        let mut shares = status.traffic.iter().flatten();
+        shares
+            .find(|share| share.revision == canary.revision)?
+            .spec_weight
+    };
+    let (then, now) = (share(before).unwrap_or(0), share(after)?);
+    let step = after
+        .rollout
+        .as_ref()
+        .and_then(|rollout| rollout.step.as_ref());
+    let step = step.map_or("", |step| step.progress.as_str());
+    (then != now).then(|| Notice {
+        revision: Some(canary.revision.clone()),
+        ..Notice::normal(
+            "TrafficShifted",
+            format!(
+                "revision {} gets {now} % of the traffic, after {then} % ({step})",
+                canary.revision
+            ),
+        )
+    })
+}
+
+/// Gates whose verdict is another one: those that let a rollout go on, and those that a human should see.
+fn judged(before: &RewardModelStatus, after: &RewardModelStatus) -> Vec<Notice> {
+    let then = |name: &str| {
+        let mut gates = before.gates.iter().flatten();
+        gates.find(|gate| gate.name == name)?.verdict.clone()
+    };
+    let news = after.gates.iter().flatten().filter_map(|gate| {
+        let verdict = gate.verdict.as_ref()?.known()?;
+        if then(&gate.name)?.known() == Some(verdict) {
+            return None;
+        }
+        let message = gate.message.clone().unwrap_or_default();
+        let text = format!("gate {}: {message}", gate.name);
+        match verdict {
+            Verdict::Pass => Some(Notice::normal("GatePassed", text)),
+            Verdict::Fail => Some(Notice::warning("GateFailed", text)),
+            Verdict::Error => Some(Notice::warning("GateError", text)),
+            Verdict::Inconclusive | Verdict::NoData => None,
+        }
+    });
+    news.collect()
+}
+
+/// A pause that begins, or another reason for it.
+fn paused(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {
+    let now = condition(&after.conditions, ConditionType::Paused)?;
+    let then = condition(&before.conditions, ConditionType::Paused);
+    let news = then.is_none_or(|then| then.reason != now.reason);
+    news.then(|| Notice::normal(&now.reason, now.message.clone()))
 }
 
 fn stalled(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {

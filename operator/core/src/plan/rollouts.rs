@@ -6,7 +6,7 @@ use serde_json::json;
 use super::world::{DIGEST_1, DIGEST_2, Pods, World};
 use crate::observed::Kind;
 
-fn settled() -> World {
+pub(crate) fn settled() -> World {
     let mut world = World::new(json!({
         "model": {"source": {"pvc": {"claimName": "models", "path": "v1"}}},
         "replicas": 4,
@@ -20,7 +20,7 @@ fn settled() -> World {
 }
 
 /// One that stands at its last pause, with half of the traffic.
-fn halfway() -> World {
+pub(crate) fn halfway() -> World {
     let mut world = settled();
     world.path("v2");
     world.rounds(120);
@@ -38,11 +38,11 @@ fn halfway() -> World {
     clippy::unnecessary_wraps,
     reason = "it is compared with what may be absent"
 )]
-fn yes(reason: &str) -> Option<(String, String)> {
+pub(crate) fn yes(reason: &str) -> Option<(String, String)> {
     Some(("True".to_owned(), reason.to_owned()))
 }
 
-fn step(world: &World) -> Option<(i32, String)> {
+pub(crate) fn step(world: &World) -> Option<(i32, String)> {
     let rollout = world.observed.model.status.clone()?.rollout?;
     let step = rollout.step?;
     Some((step.index, step.kind))
@@ -58,20 +58,6 @@ fn canary(world: &World) -> String {
         .canary
         .unwrap()
         .revision
-}
-
-/// Pods that serve, of all revisions.
-fn serving(world: &World) -> usize {
-    let pods = world.observed.children.pods.iter();
-    pods.filter(|pod| {
-        pod.metadata
-            .labels
-            .as_ref()
-            .unwrap()
-            .contains_key(crds::labels::REVISION)
-            && crate::reading::pods::is_ready(pod)
-    })
-    .count()
 }
 
 #[test]
@@ -159,7 +145,7 @@ fn another_spec_takes_over_without_a_drop() {
     let mut last = 50;
     for _ in 0..60 {
         world.round();
-        assert!(serving(&world) >= 4, "{:?}", world.sizes());
+        assert!(world.serving() >= 4, "{:?}", world.sizes());
         let status = world.observed.model.status.clone().unwrap();
         if step(&world).is_some_and(|(_, kind)| kind == "Retreat") {
             let weight = status.traffic.unwrap()[1].spec_weight.unwrap();
@@ -189,7 +175,7 @@ fn a_status_that_is_lost_in_the_middle_takes_no_share_back() {
     for _ in 0..120 {
         world.round();
         assert_eq!(world.weight(), 50);
-        assert!(serving(&world) >= 4);
+        assert!(world.serving() >= 4);
     }
     assert_eq!(id(&world), before, "users stay where they were");
     assert_eq!(step(&world), Some((4, "Pause".to_owned())));
@@ -229,7 +215,7 @@ fn with_no_surge_a_place_is_borrowed_and_enough_always_serve() {
     world.path("v2");
     for _ in 0..60 {
         world.round();
-        assert!(serving(&world) >= 2, "{:?}", world.sizes());
+        assert!(world.serving() >= 2, "{:?}", world.sizes());
     }
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
     assert_eq!(world.sizes(), [4]);
@@ -425,7 +411,7 @@ proptest! {
             world.act(writes);
             world.follow();
             world.second += 1;
-            prop_assert!(serving(&world) >= 2, "{:?}", world.sizes());
+            prop_assert!(world.serving() >= 2, "{:?}", world.sizes());
             if let Some(now) = step(&world).filter(|now| entered.last() != Some(now)) {
                 prop_assert!(!entered.contains(&now), "{:?} again after {:?}", now, entered);
                 entered.push(now);

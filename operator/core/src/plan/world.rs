@@ -10,17 +10,20 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStat
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Plan, plan};
+use crate::golden::SetFile;
 use crate::identity::{AdminKey, RevisionHash};
 use crate::objects::router::table;
 use crate::objects::{Desired, Write};
-use crate::observed::{Children, Claim, Kind, ObjectKey, Observed, Question, Settings};
+use crate::observed::{
+    Children, Claim, Elsewhere, GatewayApi, Holder, Kind, ObjectKey, Observed, Question, Settings,
+};
 
 pub(crate) const DIGEST_1: &str =
     "sha256:1111111111111111111111111111111111111111111111111111111111111111";
@@ -40,6 +43,8 @@ pub(crate) enum Pods {
     Failing,
     /// No node has room.
     Unplaced,
+    /// A queue holds them back.
+    Gated,
     /// A quota lets none be made.
     Refused,
 }
@@ -51,8 +56,16 @@ pub(crate) enum Verify {
     /// Its image cannot be pulled.
     PullsInVain,
     Unplaced,
+    /// A quota lets none be made.
+    Refused,
+    /// Its Secret is not there.
+    LacksSecret,
 }
 
+/// How a fetch ends whose source does not answer: its Job tries again.
+pub(crate) const TRY_AGAIN: i32 = 75;
+
+#[expect(clippy::struct_excessive_bools, reason = "each spoils one thing")]
 pub(crate) struct World {
     pub(crate) observed: Observed,
     pub(crate) claim: Claim,
@@ -69,8 +82,30 @@ pub(crate) struct World {
     pub(crate) verify: Verify,
     /// Whether pods that are told to go stay for one more round.
     pub(crate) pods_linger: bool,
+    /// How many scoring pods the nodes have room for, where they have not for all.
+    pub(crate) room: Option<usize>,
+    /// Whether a mesh puts its container before ours.
+    pub(crate) sidecar: bool,
+    /// Pods of others that have our labels.
+    pub(crate) strangers: Vec<Arc<Pod>>,
+    /// Whether a router is away that was there.
+    pub(crate) routers_away: bool,
     /// Whether the routers follow their table and say so.
     pub(crate) routers_follow: bool,
+    /// What the Job controller said of pods that it could not make.
+    pub(crate) job_events: Vec<String>,
+    /// Whether there are `HTTPRoute`s.
+    pub(crate) gateway_api: GatewayApi,
+    /// What the Gateway says of the route: its status, reason and message.
+    pub(crate) gateway: Option<(&'static str, &'static str, &'static str)>,
+    /// The golden set, as somebody finds it who looks.
+    pub(crate) golden_set: SetFile,
+    /// How the golden set's pod ends; `None` while it works.
+    pub(crate) scores: Option<(i32, Value)>,
+    /// Golden sets that were scored, and against whom.
+    pub(crate) scored: Vec<Vec<String>>,
+    /// Who holds the GPUs.
+    pub(crate) holders: Vec<Holder>,
     /// What a router has cut the canary off for.
     pub(crate) cut_off: Option<(String, String)>,
     /// Writes that changed nothing.
@@ -97,10 +132,22 @@ impl World {
                 children: Children::default(),
                 contents: BTreeMap::new(),
                 claim: Claim::NotAsked,
+                in_use: std::collections::BTreeSet::new(),
+                gateway_api: GatewayApi::NotAsked,
+                golden_set: None,
+                job_events: None,
+                holders: None,
                 conflicts: Vec::new(),
                 refusal: None,
                 reports: Vec::new(),
                 first_reports: Vec::new(),
+                gathered: crate::gates::Gathered::default(),
+                ledger: None,
+                experiment: None,
+                elsewhere: Elsewhere {
+                    loading: 0,
+                    at_once: 10,
+                },
                 settings: Settings {
                     server_image: "server:1".to_owned(),
                     server_image_cuda: None,
@@ -122,7 +169,18 @@ impl World {
             pods: Pods::Ready,
             verify: Verify::Answers,
             pods_linger: false,
+            room: None,
+            sidecar: false,
+            routers_away: false,
+            strangers: Vec::new(),
             routers_follow: true,
+            job_events: Vec::new(),
+            gateway_api: GatewayApi::Present,
+            gateway: None,
+            golden_set: SetFile::Missing,
+            scores: None,
+            scored: Vec::new(),
+            holders: Vec::new(),
             cut_off: None,
             empty_writes: 0,
         }
@@ -180,6 +238,9 @@ impl World {
     }
 
     fn answered(&self, mut observed: Observed) -> (Observed, Plan) {
+        if observed.gateway_api == GatewayApi::NotAsked {
+            observed.children.routes.clear();
+        }
         for _ in 0..4 {
             let wanted = plan(&observed, self.now());
             if wanted.questions.is_empty() {
@@ -188,6 +249,16 @@ impl World {
             for question in wanted.questions {
                 match question {
                     Question::Claim => observed.claim = self.claim,
+                    Question::JobEvents(_) => observed.job_events = Some(self.job_events.clone()),
+                    Question::GoldenSet => observed.golden_set = Some(self.golden_set.clone()),
+                    Question::Route => {
+                        observed.gateway_api = self.gateway_api;
+                        observed
+                            .children
+                            .routes
+                            .clone_from(&self.observed.children.routes);
+                    }
+                    Question::Holders => observed.holders = Some(self.holders.clone()),
                     Question::Content(hash) => {
                         let content = self.contents.get(&hash).cloned();
                         observed
@@ -262,6 +333,11 @@ impl World {
         if let (Some(replicas), true) = (wanted.set_replicas, may()) {
             self.respec(|model| model.spec.replicas = Some(replicas));
         }
+        if let (Some(text), true) = (&wanted.set_override, may()) {
+            let annotations = &mut self.observed.model.metadata.annotations;
+            let annotations = annotations.get_or_insert_default();
+            annotations.insert(crds::labels::OVERRIDE.to_owned(), text.clone());
+        }
     }
 
     /// Whether the API server takes the write: one that was decided on an old version is refused.
@@ -304,7 +380,7 @@ impl World {
         true
     }
 
-    fn keep(&mut self, kind: Kind, body: Value) {
+    fn keep(&mut self, kind: Kind, mut body: Value) {
         let children = &mut self.observed.children;
         match kind {
             Kind::ControllerRevision => put(&mut children.records, body),
@@ -317,6 +393,10 @@ impl World {
             Kind::Role => put(&mut children.roles, body),
             Kind::RoleBinding => put(&mut children.bindings, body),
             Kind::NetworkPolicy => put(&mut children.policies, body),
+            Kind::HttpRoute => {
+                body["metadata"]["generation"] = self.version.into();
+                put(&mut children.routes, body);
+            }
         }
     }
 
@@ -338,6 +418,7 @@ impl World {
             Kind::Service => children.services.retain(|o| o.name_any() != key.name),
             Kind::PodDisruptionBudget => children.budgets.retain(|o| o.name_any() != key.name),
             Kind::Job => children.jobs.retain(|o| o.name_any() != key.name),
+            Kind::HttpRoute => children.routes.clear(),
             Kind::ConfigMap => children.tables.retain(|o| o.name_any() != key.name),
             Kind::ServiceAccount | Kind::Role | Kind::RoleBinding | Kind::NetworkPolicy => {
                 panic!("nobody deletes these")
@@ -352,6 +433,7 @@ impl World {
         self.run_deployments();
         self.run_jobs();
         self.follow_endpoints();
+        self.follow_route();
         self.report();
     }
 
@@ -417,7 +499,67 @@ impl World {
         if kept.len() != children.pods.len() || lingers && kept != children.pods {
             self.version += 1;
         }
+        kept.extend(self.strangers.clone());
         self.observed.children.pods = kept;
+    }
+
+    /// Scoring pods that have a place.
+    pub(crate) fn placed(&self) -> usize {
+        let pods = self.observed.children.pods.iter();
+        let scoring = pods.filter(|pod| pod.labels().contains_key(crds::labels::REVISION));
+        scoring
+            .filter(|pod| crate::reading::pods::unplaced(pod).is_none())
+            .count()
+    }
+
+    /// Pods that serve, of all revisions.
+    pub(crate) fn serving(&self) -> usize {
+        let pods = self.observed.children.pods.iter();
+        let scoring = pods.filter(|pod| pod.labels().contains_key(crds::labels::REVISION));
+        scoring
+            .filter(|pod| crate::reading::pods::is_ready(pod))
+            .count()
+    }
+
+    /// The pods of the revision on its way are lost, and those that come in their place are as `pods` says.
+    pub(crate) fn lose(&mut self, count: usize) {
+        let canary = self.observed.model.status.clone().unwrap().canary.unwrap();
+        let children = &mut self.observed.children;
+        let mut left = count;
+        children.pods.retain(|pod| {
+            let is_one = pod.labels().get(crds::labels::REVISION) == Some(&canary.revision);
+            let lost = is_one && left > 0;
+            left -= usize::from(lost);
+            !lost
+        });
+        for deployment in &mut children.deployments {
+            if deployment.name_any().ends_with(&canary.revision) {
+                Arc::make_mut(deployment).status = None;
+            }
+        }
+        self.version += 1;
+    }
+
+    /// The share of whatever is not the revision `old`.
+    pub(crate) fn weight_of_the_new(&self, old: &str) -> i32 {
+        let tables = self.observed.children.tables.first();
+        let table = tables.and_then(|object| table::read(object)).unwrap();
+        let rows = table.revisions().iter();
+        let new = rows.filter(|row| row.revision.as_str() != old);
+        new.map(|row| i32::from(row.weight.get()) / 100).sum()
+    }
+
+    /// The revisions that have a record.
+    pub(crate) fn revision_hashes(&self) -> Vec<String> {
+        self.contents.keys().map(ToString::to_string).collect()
+    }
+
+    /// Changes the content of a record, as it was written by another version.
+    pub(crate) fn change_record(&mut self, revision: &str, change: impl FnOnce(&mut Value)) {
+        let hash = RevisionHash::parse(revision).unwrap();
+        let mut content = serde_json::from_str(&self.contents[&hash]).unwrap();
+        change(&mut content);
+        self.contents.insert(hash, content.to_string().into());
     }
 
     fn run_deployments(&mut self) {
@@ -433,6 +575,7 @@ impl World {
             let is_router = deployment.name_any().ends_with("-router");
             let has_table = !self.observed.children.tables.is_empty();
             let pods = match (served, alone) {
+                _ if is_router && self.routers_away => Pods::Unplaced,
                 _ if is_router && has_table => Pods::Ready,
                 _ if is_router => Pods::Starting,
                 (true, _) => Pods::Ready,
@@ -442,7 +585,13 @@ impl World {
             if pods != Pods::Refused {
                 self.make_pods(&deployment, wanted, pods, &now);
             }
-            let ready = if pods == Pods::Ready { wanted } else { 0 };
+            let ready = if self.room.is_some() && !is_router {
+                self.ready_of(&deployment)
+            } else if pods == Pods::Ready {
+                wanted
+            } else {
+                0
+            };
             let mut followed = deployment.as_ref().clone();
             followed.status = Some(DeploymentStatus {
                 observed_generation: deployment.metadata.generation,
@@ -464,6 +613,13 @@ impl World {
                 self.observed.children.deployments[at] = Arc::new(followed);
             }
         }
+    }
+
+    fn ready_of(&self, deployment: &Deployment) -> i32 {
+        let pods = self.observed.children.pods.iter();
+        let own = pods.filter(|pod| pod.name_any().starts_with(&deployment.name_any()));
+        let ready = own.filter(|pod| crate::reading::pods::is_ready(pod));
+        i32::try_from(ready.count()).unwrap()
     }
 
     fn one_pod_only(&self) -> bool {
@@ -500,6 +656,15 @@ impl World {
             let template = deployment.spec.as_ref().unwrap().template.metadata.as_ref();
             let labels = template.unwrap().labels.clone();
             let born = children.pods.iter().find(|old| old.name_any() == pod);
+            let placed = born.is_some_and(|old| crate::reading::pods::unplaced(old).is_none());
+            let taken = children.pods.iter().filter(|pod| {
+                pod.labels().contains_key(crds::labels::REVISION)
+                    && crate::reading::pods::unplaced(pod).is_none()
+            });
+            let fits = placed || self.room.is_none_or(|room| taken.count() < room);
+            let since = born
+                .and_then(|old| crate::reading::pods::unplaced(old)?.1)
+                .map_or_else(|| now.clone(), Time);
             let born = born.and_then(|old| old.metadata.creation_timestamp.clone());
             let pod = Pod {
                 metadata: ObjectMeta {
@@ -507,9 +672,19 @@ impl World {
                     name: Some(pod),
                     labels,
                     creation_timestamp: Some(born.unwrap_or_else(|| now.clone())),
+                    owner_references: Some(vec![OwnerReference {
+                        kind: "ReplicaSet".to_owned(),
+                        name: format!("{}-5d4f", deployment.name_any()),
+                        controller: Some(true),
+                        ..OwnerReference::default()
+                    }]),
                     ..ObjectMeta::default()
                 },
-                status: Some(pod_status(kind)),
+                status: Some(pod_status(
+                    if fits { kind } else { Pods::Unplaced },
+                    self.sidecar,
+                    &since,
+                )),
                 ..Pod::default()
             };
             let same = children.pods.iter().any(|old| old.as_ref() == &pod);
@@ -539,10 +714,17 @@ impl World {
             {
                 continue;
             }
+            if crate::golden::is_one(&job) {
+                self.run_golden(at);
+                continue;
+            }
+            if verify == Verify::Refused {
+                continue;
+            }
             let answer = self.answers[&folder(&job)].clone();
             let pod = verify_pod(&job, verify, &answer);
             let mut followed = job.as_ref().clone();
-            if verify == Verify::Answers {
+            if verify == Verify::Answers && answer.0 != TRY_AGAIN {
                 let kind = if answer.0 == 0 { "Complete" } else { "Failed" };
                 followed.status = Some(JobStatus {
                     conditions: Some(vec![JobCondition {
@@ -559,6 +741,49 @@ impl World {
             put_typed(&mut children.pods, pod);
             children.jobs[at] = Arc::new(followed);
         }
+    }
+
+    /// The Gateway's controller.
+    fn follow_route(&mut self) {
+        let Some((status, reason, message)) = self.gateway else {
+            return;
+        };
+        for route in &mut self.observed.children.routes {
+            let told = json!({"parents": [{
+                "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public"},
+                "controllerName": "example.com/gateway",
+                "conditions": [{"type": "Accepted", "status": status, "reason": reason, "message": message, "observedGeneration": route.metadata.generation}],
+            }]});
+            self.version += u64::from(route.data["status"] != told);
+            Arc::make_mut(route).data["status"] = told;
+        }
+    }
+
+    /// The pod of a golden set's Job, which ends as it is told.
+    fn run_golden(&mut self, at: usize) {
+        let job = self.observed.children.jobs[at].clone();
+        let mut followed = job.as_ref().clone();
+        let spec = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+        let mut status = json!({"phase": "Running", "containerStatuses": [running()]});
+        if let Some((code, document)) = &self.scores {
+            self.scored.push(spec.containers[0].args.clone().unwrap());
+            status = json!({"phase": if *code == 0 {"Succeeded"} else {"Failed"}, "containerStatuses": [ended(*code, &document.to_string())]});
+            followed.status = Some(JobStatus {
+                conditions: Some(vec![JobCondition {
+                    type_: if *code == 0 { "Complete" } else { "Failed" }.to_owned(),
+                    status: "True".to_owned(),
+                    last_transition_time: Some(Time(self.now())),
+                    ..JobCondition::default()
+                }]),
+                ..JobStatus::default()
+            });
+        }
+        let pod = job_pod(&job, status);
+        let children = &mut self.observed.children;
+        let same = children.pods.iter().any(|old| old.as_ref() == &pod) && followed == *job;
+        self.version += u64::from(!same);
+        put_typed(&mut children.pods, pod);
+        children.jobs[at] = Arc::new(followed);
     }
 
     fn follow_endpoints(&mut self) {
@@ -724,8 +949,8 @@ fn folder(job: &Job) -> String {
         .unwrap()
 }
 
-fn pod_status(kind: Pods) -> PodStatus {
-    let status = match kind {
+fn pod_status(kind: Pods, sidecar: bool, since: &Time) -> PodStatus {
+    let mut status = match kind {
         Pods::Ready => {
             json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
         }
@@ -735,7 +960,19 @@ fn pod_status(kind: Pods) -> PodStatus {
             json!({"phase": "Running", "containerStatuses": [ended(1, message)]})
         }
         Pods::Unplaced | Pods::Refused => unplaced(),
+        Pods::Gated => {
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]})
+        }
     };
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        let unplaced = conditions.iter_mut().filter(|c| c["status"] == "False");
+        unplaced.for_each(|condition| condition["lastTransitionTime"] = json!(since));
+    }
+    if let (true, Some(containers)) = (sidecar, status["containerStatuses"].as_array_mut()) {
+        let mut proxy = running();
+        proxy["name"] = "istio-proxy".into();
+        containers.insert(0, proxy);
+    }
     serde_json::from_value(status).unwrap()
 }
 
@@ -756,12 +993,25 @@ fn verify_pod(job: &Job, verify: Verify, answer: &(i32, String)) -> Pod {
         Verify::Answers => {
             json!({"phase": if answer.0 == 0 {"Succeeded"} else {"Failed"}, "containerStatuses": [ended(answer.0, &answer.1)]})
         }
-        Verify::Unplaced => unplaced(),
+        Verify::Unplaced | Verify::Refused => unplaced(),
+        Verify::LacksSecret => {
+            json!({"phase": "Pending", "containerStatuses": [{"name": "verify", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"hub\" not found"}}}]})
+        }
         Verify::PullsInVain => {
             json!({"phase": "Pending", "containerStatuses": [{"name": "verify", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}}}]})
         }
     };
+    job_pod(job, status)
+}
+
+fn job_pod(job: &Job, mut status: Value) -> Pod {
+    if crate::golden::is_one(job)
+        && let Some(container) = status.pointer_mut("/containerStatuses/0/name")
+    {
+        *container = "golden".into();
+    }
     serde_json::from_value(json!({
         "metadata": {
             "name": format!("{}.0", job.name_any()), "uid": format!("uid-{}", job.uid().unwrap()), "labels": job.labels(),

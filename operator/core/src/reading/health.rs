@@ -30,6 +30,8 @@ pub enum Health {
     Unschedulable {
         /// The scheduler's words.
         message: String,
+        /// Since when the first of its pods waits.
+        since: Option<Timestamp>,
     },
     /// A quota or a policy refuses its pods.
     Refused {
@@ -66,8 +68,9 @@ pub fn of<'a>(
     if let Some(message) = replica_failure(deployment) {
         return Health::Refused { message };
     }
-    if let Some(message) = active.iter().find_map(|pod| pods::unschedulable(pod)) {
-        return Health::Unschedulable { message };
+    let unplaced = active.iter().filter_map(|pod| pods::unplaced(pod));
+    if let Some((message, since)) = unplaced.min_by_key(|(_, since)| *since) {
+        return Health::Unschedulable { message, since };
     }
     let ready = ready_replicas(deployment);
     let message = active

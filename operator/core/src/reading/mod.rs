@@ -5,30 +5,40 @@
 //! [`Observed`] and the time, and nothing here fails on an object that misses fields.
 
 pub mod endpoints;
+mod exchange;
+mod gateway;
 pub mod health;
+pub mod kept;
 pub mod pods;
 pub mod resolution;
+mod room;
 pub(crate) mod routers;
 mod side;
 
 use crds::RewardModelStatus;
+use crds::conditions::StalledReason;
 use crds::v1alpha1::reward_model::rollout::Strategy;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use self::exchange::Form;
+pub(crate) use self::gateway::Route;
 use self::health::Health;
 use self::resolution::{Inquiry, Resolution, Witness};
 use self::routers::Reports;
 pub use self::side::{Routers, Side};
 use crate::Failure;
 use crate::capacity::Pods;
-use crate::identity::{self, RevisionHash, Verification, names};
-use crate::objects::verify_job;
+use crate::gates::{self, Gate};
+use crate::identity::{self, RevisionHash, Verification};
+use crate::objects::fetch::Kept;
+use crate::objects::router::table;
+use crate::objects::{serve_args, verify_job};
 use crate::observed::{Claim, Observed};
 use crate::records::{self, Content, ModelFacts, Record};
-use crate::spec::{self, Mount, Scale};
+use crate::spec::{self, Scale, Source};
 use crate::state::{State, Target, stored};
 
 /// What the objects mean, taken together.
@@ -37,8 +47,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) observed: &'a Observed,
     /// The status that was there.
     pub(crate) before: RewardModelStatus,
-    /// Where the model is mounted from, or what is wrong with the spec.
-    pub(crate) source: Result<Mount, Failure>,
+    /// Where the model comes from, or what is wrong with the spec.
+    pub(crate) source: Result<Source, Failure>,
     pub(crate) scale: Scale,
     pub(crate) strategy: Strategy,
     /// The reading of the source that counts.
@@ -51,6 +61,10 @@ pub(crate) struct Reading<'a> {
     /// The state that was decided last, or the word of it that this version does not know.
     pub(crate) state: Result<State, String>,
     pub(crate) reports: Reports,
+    /// The form of the router's pods.
+    pub(crate) form: Form,
+    /// Whether the model is one that an experiment has promoted, and not the spec's.
+    pub(crate) is_ahead: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -71,12 +85,23 @@ impl<'a> Reading<'a> {
             &spec::steps(&model.spec),
         );
         let wanted = verification(observed, state.as_ref().ok());
-        let source = spec::check(&model.spec, observed.claim);
+        let source = spec::check(&model.spec, observed.claim).and_then(|source| {
+            let refused = table::check(model).err();
+            match refused {
+                None => Ok(source),
+                Some(why) => Err(Failure::new(
+                    StalledReason::InvalidSpec,
+                    format!("no router would take what rollout.cutOff, rollout.fallback and traffic.key say: {why}"),
+                )),
+            }
+        });
         let scale = Scale::of(&model.spec, last_replicas(observed, &before));
         let inquiry = Inquiry {
             wanted: &wanted,
             pinned: model.spec.model.digest.as_ref(),
             patience: scale.progress_deadline,
+            events: observed.job_events.as_deref(),
+            fetches: matches!(source, Ok(Source::Remote(_))),
         };
         let known = state.as_ref().ok();
         let preferred: Vec<&RevisionHash> = known
@@ -87,12 +112,8 @@ impl<'a> Reading<'a> {
         let (resolution, job) = if let Some(known) = inquiry.known(&records, &preferred, children) {
             (known, None)
         } else {
-            // A Job that holds what others need ends by itself.
-            let ends = one_pod_only(observed).then_some(scale.progress_deadline);
-            let job = source
-                .as_ref()
-                .ok()
-                .map(|mount| verify_job::build(model, mount, &wanted, ends, &observed.settings));
+            let source = source.as_ref().ok();
+            let job = source.map(|source| job(observed, source, &wanted, now));
             let name = job.as_ref().map(ResourceExt::name_any).unwrap_or_default();
             (inquiry.progress(&name, children, now), job)
         };
@@ -104,6 +125,7 @@ impl<'a> Reading<'a> {
                 .as_ref()
                 .map(|rollout| rollout.strategy)
                 .unwrap_or_default(),
+            form: exchange::form(observed),
             reports,
             observed,
             before,
@@ -114,6 +136,7 @@ impl<'a> Reading<'a> {
             resolution,
             records,
             state,
+            is_ahead: false,
         }
     }
 
@@ -147,6 +170,12 @@ impl<'a> Reading<'a> {
         self.observed.model.spec.suspend
             || !self.observed.conflicts.is_empty()
             || self.source.is_err()
+    }
+
+    /// The experiment that new rollouts wait for.
+    pub(crate) fn experiment(&self) -> Option<&str> {
+        let standing = self.observed.experiment.as_ref()?;
+        standing.holds.then_some(standing.name.as_str())
     }
 
     /// Whether no two pods may use the claim at once.
@@ -186,8 +215,13 @@ impl<'a> Reading<'a> {
         Side {
             pods: Pods {
                 wanted,
-                made: count(&pods::is_active),
-                ready: count(&pods::serves),
+                made: count(&pods::is_in_line),
+                // What no router can talk to serves none of their clients.
+                ready: if self.knows_routers(hash) {
+                    count(&pods::serves)
+                } else {
+                    0
+                },
                 over_quota: matches!(&health, Health::Refused { message } if message.contains("exceeded quota")),
             },
             holds_room: self.has_pods(hash),
@@ -195,33 +229,24 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Whether the servers of a revision know the route that routers ask: those that an operator of before
+    /// the routers has made do not, and are told no `--revision`.
+    pub(crate) fn knows_routers(&self, hash: &RevisionHash) -> bool {
+        let deployment = self.observed.children.deployment(hash);
+        let spec = deployment.and_then(|object| object.spec.as_ref());
+        spec.is_none_or(|spec| serve_args::is_told(&spec.template))
+    }
+
+    /// The gates of the spec; those that cannot be read are refused with the whole spec.
+    pub(crate) fn gates(&self) -> Vec<Gate> {
+        let rollout = self.observed.model.spec.rollout.as_ref();
+        let read = rollout.map(gates::read).transpose();
+        read.ok().flatten().unwrap_or_default()
+    }
+
     pub(crate) fn requires_approval(&self) -> bool {
         let rollout = self.observed.model.spec.rollout.as_ref();
         rollout.is_some_and(|rollout| rollout.require_approval)
-    }
-
-    /// What routers of the newest form wait for, where some are still missing: what `traffic` asks for is not
-    /// in force before.
-    pub(crate) fn router_waits(&self) -> Option<String> {
-        let children = &self.observed.children;
-        let name = names::router(&self.observed.model.name_any());
-        let router = children.deployment_named(&name)?;
-        let wanted = health::size(router).unwrap_or(0);
-        let status = router.status.as_ref();
-        let updated = status
-            .and_then(|status| status.updated_replicas)
-            .unwrap_or(0);
-        let ready = health::ready_replicas(router);
-        let total = status.and_then(|status| status.replicas).unwrap_or(0);
-        if updated >= wanted && ready >= wanted && total <= wanted {
-            return None;
-        }
-        let words = children.routers().find_map(|pod| pods::waiting(pod));
-        Some(format!(
-            "{} of {wanted} routers follow spec.traffic: {}",
-            updated.min(ready),
-            words.unwrap_or_else(|| "they start".to_owned())
-        ))
     }
 
     /// What the routers say of the rollout in flight.
@@ -239,6 +264,21 @@ impl<'a> Reading<'a> {
                 made.unwrap_or(0) > 0 || health::size(object) != Some(0)
             })
     }
+}
+
+/// The Job that reads a source. One that holds what others need ends by itself.
+fn job(observed: &Observed, source: &Source, wanted: &Verification, now: Timestamp) -> Job {
+    let mut digests = kept::digests(&observed.children);
+    digests.extend(observed.in_use.iter().cloned());
+    let kept = Kept {
+        digests: &digests,
+        as_of: now,
+        namespace: &observed.model.namespace().unwrap_or_default(),
+    };
+    let (model, settings) = (&observed.model, &observed.settings);
+    let patience = Scale::of(&model.spec, 0).progress_deadline;
+    let ends = one_pod_only(observed).then_some(patience);
+    verify_job::build(model, source, wanted, ends, &kept, settings)
 }
 
 fn one_pod_only(observed: &Observed) -> bool {
@@ -273,7 +313,7 @@ fn last_replicas(observed: &Observed, before: &RewardModelStatus) -> i32 {
 
 fn target(
     observed: &Observed,
-    source: &Result<Mount, Failure>,
+    source: &Result<Source, Failure>,
     resolution: &Resolution,
     records: &[Record],
     state: Option<&State>,

@@ -4,11 +4,11 @@
 //! reason to give a revision up.
 
 use crds::conditions::StalledReason;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::Failure;
-use crate::records;
+use crate::records::{self, container};
 
 /// Restarts after which a container that dies without a word is given up.
 const RESTARTS_GIVEN_UP: i32 = 3;
@@ -59,17 +59,18 @@ pub fn progressed_at(pod: &Pod) -> Option<Timestamp> {
 /// The failure of a pod that starting it again does not mend. A container that runs has not failed,
 /// whatever the one before it said.
 pub fn fatal(pod: &Pod) -> Option<Failure> {
-    let runs = container(pod)
-        .and_then(|container| container.state.as_ref())
-        .is_some_and(|state| state.running.is_some());
-    if runs || is_ready(pod) || !is_active(pod) || is_disrupted(pod) {
+    if runs(pod) || is_ready(pod) || !is_active(pod) || is_disrupted(pod) {
         return None;
     }
     let (end, restarts) = records::last_end(pod)?;
     let failure = records::failure_of(pod)?;
     // Exit code 2 is a wrong flag. A load that failed for another reason than the model's own, such
-    // as a volume that did not answer, may go well the next time.
-    let final_word = end.exit_code == 2 || failure.reason != StalledReason::LoadFailed;
+    // as a volume or a hub that did not answer, may go well the next time.
+    let passes = matches!(
+        failure.reason,
+        StalledReason::LoadFailed | StalledReason::SourceUnreachable
+    );
+    let final_word = end.exit_code == 2 || !passes;
     (final_word || restarts >= RESTARTS_GIVEN_UP).then_some(failure)
 }
 
@@ -78,12 +79,41 @@ fn is_disrupted(pod: &Pod) -> bool {
     condition(pod, "DisruptionTarget").is_some_and(|condition| condition.status == "True")
 }
 
-/// What the scheduler says of a pod that it cannot place.
-pub fn unschedulable(pod: &Pod) -> Option<String> {
-    let found = condition(pod, "PodScheduled")
-        .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))?;
-    let message = found.message.clone();
-    Some(message.unwrap_or_else(|| "no node has room".to_owned()))
+/// Whether the pod stands in the scheduler's line, or has a place already.
+pub fn is_in_line(pod: &Pod) -> bool {
+    let gated = condition(pod, "PodScheduled")
+        .is_some_and(|placed| placed.reason.as_deref() == Some("SchedulingGated"));
+    is_active(pod) && !gated
+}
+
+/// Why a pod has no node, and since when: none has room, or a queue's gate holds it back.
+pub fn unplaced(pod: &Pod) -> Option<(String, Option<Timestamp>)> {
+    let found = condition(pod, "PodScheduled").filter(|c| c.status == "False")?;
+    let gated = found.reason.as_deref() == Some("SchedulingGated");
+    let unknown = if gated {
+        "a scheduling gate holds its pods back"
+    } else {
+        "no node has room"
+    };
+    let message = found.message.clone().filter(|words| !words.is_empty());
+    // A gate is somebody's own word, and no want of room, however long it holds.
+    let since = found.last_transition_time.as_ref().map(|time| time.0);
+    let since = since.filter(|_| !gated);
+    Some((message.unwrap_or_else(|| unknown.to_owned()), since))
+}
+
+/// What a pod's container cannot be made without, such as a Secret that is not there. It is made once
+/// that is.
+pub fn lacks(pod: &Pod) -> Option<String> {
+    let waiting = container(pod)?.state.as_ref()?.waiting.as_ref()?;
+    let lacks = waiting.reason.as_deref() == Some("CreateContainerConfigError");
+    lacks.then(|| waiting.message.clone().unwrap_or_default())
+}
+
+/// Whether a pod's container runs.
+pub fn runs(pod: &Pod) -> bool {
+    let state = container(pod).and_then(|container| container.state.as_ref());
+    state.is_some_and(|state| state.running.is_some())
 }
 
 /// What a pod's container waits for, such as its image.
@@ -95,10 +125,6 @@ pub fn waiting(pod: &Pod) -> Option<String> {
         Some(message) => format!("{name}: {reason}: {message}"),
         None => format!("{name}: {reason}"),
     })
-}
-
-fn container(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {

@@ -19,6 +19,9 @@ use crate::identity::{RevisionHash, Verification};
 use crate::observed::{Children, annotation};
 use crate::records::{self, ModelFacts, Record, Report};
 
+/// Seconds after which a fetch is taken to have got through to its source.
+const GOES_WELL_AFTER: i64 = 60;
+
 /// What is known of the spec's source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resolution {
@@ -62,6 +65,10 @@ pub struct Inquiry<'a> {
     pub pinned: Option<&'a Digest>,
     /// How long that may make no progress.
     pub patience: Duration,
+    /// Why the Job has no pod, where that was looked up.
+    pub events: Option<&'a [String]>,
+    /// Whether the Job fetches the model first.
+    pub fetches: bool,
 }
 
 impl Inquiry<'_> {
@@ -157,12 +164,20 @@ impl Inquiry<'_> {
     }
 
     fn running(&self, job: &Job, all: &[&Pod], now: Timestamp) -> Resolution {
-        if let Some(message) = all.iter().find_map(|pod| pods::unschedulable(pod)) {
+        if let Some((message, _)) = all.iter().find_map(|pod| pods::unplaced(pod)) {
             return Resolution::Running {
                 message: format!("the verify pod cannot be placed: {message}"),
                 unschedulable: true,
                 deadline: None,
             };
+        }
+        let refusal = self.events.and_then(|events| events.last());
+        if let (Some(words), []) = (refusal, all) {
+            let message = format!("the verify Job gets no pod: {words}");
+            return Resolution::Late(Failure::new(StalledReason::QuotaExceeded, message));
+        }
+        if let Some(trouble) = trouble(all, now) {
+            return Resolution::Late(trouble);
         }
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let message = match (all.iter().find_map(|pod| pods::waiting(pod)), all) {
@@ -170,6 +185,7 @@ impl Inquiry<'_> {
             (None, []) => format!(
                 "the verify pod is not there yet; if it stays away, `kubectl describe job {name}` names the quota, policy or permission"
             ),
+            (None, _) if self.fetches => "the model is being fetched".to_owned(),
             (None, _) => "the model is being read".to_owned(),
         };
         let made = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -182,7 +198,9 @@ impl Inquiry<'_> {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Resolution::Late(Failure::new(
                 StalledReason::DeadlineExceeded,
-                format!("the model could not be read within rollout.progressDeadline: {message}"),
+                format!(
+                    "the model could not be read within rollout.progressDeadline: {message}; should it end well all the same, it counts"
+                ),
             ));
         }
         Resolution::Running {
@@ -193,12 +211,47 @@ impl Inquiry<'_> {
     }
 }
 
+/// What keeps a Job from its source although it is tried again, or its container from being made.
+fn trouble(all: &[&Pod], now: Timestamp) -> Option<Failure> {
+    if let Some(lack) = all.iter().find_map(|pod| pods::lacks(pod)) {
+        let message = format!(
+            "the verify pod cannot start: {lack}: create what it names (model.source names its Secret), and it goes on by itself"
+        );
+        return Some(Failure::new(StalledReason::SourceUnreachable, message));
+    }
+    // One that has been at it for a while does better than the one before.
+    let goes_well = all.iter().any(|pod| {
+        let since = pods::progressed_at(pod).filter(|_| pods::runs(pod));
+        since.is_some_and(|since| now.duration_since(since).as_secs() >= GOES_WELL_AFTER)
+    });
+    let made = |pod: &&&Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let ended = all.iter().filter(|pod| pods::is_over(pod));
+    let last = ended.max_by_key(made).filter(|_| !goes_well)?;
+    let failure = records::failure_of(last)?;
+    (failure.reason == StalledReason::SourceUnreachable).then(|| Failure {
+        message: format!("{}; it is tried again", failure.message),
+        ..failure
+    })
+}
+
 fn waiting(message: &str) -> Resolution {
     Resolution::Running {
         message: message.to_owned(),
         unschedulable: false,
         deadline: None,
     }
+}
+
+/// Whether a Job that has not ended has no pod.
+pub fn has_no_pod(job: &Job, pods: &[Arc<Pod>]) -> bool {
+    let ended = condition(job, "Complete").or_else(|| condition(job, "Failed"));
+    ended.is_none() && pods_of(job, pods).next().is_none()
+}
+
+/// Whether a Job has had the time to get a pod.
+pub fn has_waited(job: &Job, now: Timestamp) -> bool {
+    let made = job.metadata.creation_timestamp.as_ref();
+    made.is_some_and(|made| now.duration_since(made.0).as_secs() >= 2)
 }
 
 /// Which reading a Job does.
@@ -212,7 +265,7 @@ pub fn is_spent(job: &Job, pods: &[Arc<Pod>]) -> bool {
 }
 
 /// The pods of this very Job: those of an earlier one of its name may still be there.
-fn pods_of<'a>(job: &'a Job, pods: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a Pod> {
+pub(crate) fn pods_of<'a>(job: &'a Job, pods: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a Pod> {
     pods.iter().map(Arc::as_ref).filter(move |pod| {
         let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
         job.metadata
@@ -222,7 +275,8 @@ fn pods_of<'a>(job: &'a Job, pods: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a P
     })
 }
 
-fn sound(pod: &Pod) -> Option<ModelFacts> {
+/// What a pod found that has read a model, and found it sound.
+pub(super) fn sound(pod: &Pod) -> Option<ModelFacts> {
     let (end, _) = records::last_end(pod)?;
     match records::parse(end.message.as_deref().unwrap_or_default(), end.exit_code) {
         Report::Sound(facts) => Some(facts),
@@ -230,7 +284,8 @@ fn sound(pod: &Pod) -> Option<ModelFacts> {
     }
 }
 
-fn condition(job: &Job, kind: &str) -> Option<String> {
+/// What a condition of a Job says that is true.
+pub(crate) fn condition(job: &Job, kind: &str) -> Option<String> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let found = conditions
         .iter()

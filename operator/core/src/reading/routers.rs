@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::identity::{RevisionHash, names};
 use crate::objects::router::table;
 use crate::observed::Observed;
-use crate::state::State;
+use crate::state::{Rollout, State};
 
 /// What is known of the routers.
 #[derive(Clone, Debug, Default)]
@@ -82,20 +82,28 @@ impl Reports {
         self.table.as_ref().map(|table| table.generation)
     }
 
+    /// Whether all that are there act upon the weight of `rollout`, and know pods of it if it has a share.
+    pub(crate) fn follow(&self, observed: &Observed, rollout: &Rollout) -> bool {
+        let told = self.table.as_ref().is_some_and(|table| {
+            weight_of(table, &rollout.revision) == Some(rollout.weight.get() * 100)
+        });
+        let by_all = self.acknowledged.as_ref().is_some_and(Acknowledged::by_all);
+        // What has a share is known to them by its pods, or they would send it elsewhere.
+        let asleep = observed.model.spec.replicas == Some(0);
+        let known = rollout.weight.get() == 0
+            || asleep
+            || self.all_know(observed, rollout.revision.as_str());
+        told && by_all && !self.is_outdated() && known
+    }
+
     /// What they say of the rollout in `state`.
     pub(crate) fn signals(&self, observed: &Observed, state: &State) -> Routers {
         let Some(rollout) = &state.rollout else {
             return Routers::default();
         };
-        let told = self.table.as_ref().is_some_and(|table| {
-            weight_of(table, &rollout.revision) == Some(rollout.weight.get() * 100)
-        });
-        let by_all = self.acknowledged.as_ref().is_some_and(Acknowledged::by_all);
         let clients_come = self.reached > 0;
-        // What has a share is known to them by its pods, or they would send it elsewhere.
-        let known = rollout.weight.get() == 0 || self.all_know(observed, rollout.revision.as_str());
         Routers {
-            acknowledged: told && by_all && !self.is_outdated() && clients_come && known,
+            acknowledged: clients_come && self.follow(observed, rollout),
             released: self.is_released(observed, &rollout.revision),
             cut_off: self.cut_off(observed, &rollout.id(), &rollout.revision),
         }
@@ -146,10 +154,11 @@ impl Reports {
                 .filter(|finding| finding.cause.blames_the_revision())?;
             Some((finding.cause.word().to_owned(), finding.to_string()))
         })?;
-        Some(Failure::new(
-            StalledReason::CutOff,
-            format!("{word}: {message}"),
-        ))
+        Some(Failure {
+            // A newer router may have a word for what this operator only knows as errors.
+            cut_off: Some(Cause::parse(&word).unwrap_or(Cause::Errors)),
+            ..Failure::new(StalledReason::CutOff, format!("{word}: {message}"))
+        })
     }
 
     /// Whether a router has a later table than the one that is there: then this one is refused.
@@ -170,12 +179,6 @@ impl Reports {
         let reports = observed.reports.iter();
         reports.filter(|report| self.live.contains(&report.pod))
     }
-}
-
-/// The word of the cause in the message of a cut-off.
-pub(crate) fn cause(failure: &Failure) -> String {
-    let word = failure.message.split(':').next().unwrap_or_default();
-    Cause::parse(word).map_or("Errors", Cause::word).to_owned()
 }
 
 /// The share of a revision in hundredths of a percent; `None` where the table does not have it.

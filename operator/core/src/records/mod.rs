@@ -3,8 +3,9 @@
 //!
 //! Invariant: what is written is read back equal, and whatever else stands there becomes a sentence.
 
+pub mod golden;
 mod record;
 mod report;
 
 pub use record::{Content, Record, Role, content, read};
-pub use report::{ModelFacts, Report, failure_of, last_end, parse};
+pub use report::{ModelFacts, Report, container, failure_of, last_end, parse};

@@ -2,11 +2,13 @@
 //! written once; its part in the rollout stands in annotations.
 
 use crds::labels;
+use crds::v1alpha1::reward_model::model::{Calibration, Model};
 use crds::value::Digest;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::golden::{self, GoldenResult};
 use super::report::ModelFacts;
 use crate::identity::{RevisionHash, Verification};
 use crate::observed::{RecordObject, annotation, revision_of};
@@ -65,7 +67,7 @@ pub struct Content {
 }
 
 /// A record, without its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The revision's hash.
     pub hash: RevisionHash,
@@ -79,6 +81,12 @@ pub struct Record {
     pub verified: Option<Verification>,
     /// What its source resolved to.
     pub digest: Option<Digest>,
+    /// What it scores on golden sets.
+    pub golden: Vec<GoldenResult>,
+    /// How its scores become confidences.
+    pub calibration: Option<Calibration>,
+    /// The model of an experiment's winner, which no spec of this resource has said.
+    pub promoted: Option<Model>,
 }
 
 /// Reads a record; `None` where the object is not one that this operator wrote.
@@ -95,6 +103,9 @@ pub fn read(object: &RecordObject) -> Option<Record> {
         outcome: mark(labels::OUTCOME).map(str::to_owned),
         verified: mark(labels::VERIFIED).and_then(Verification::parse),
         digest: mark(labels::DIGEST).map(Digest::from),
+        golden: golden::kept(mark(labels::GOLDEN)),
+        calibration: mark(labels::CALIBRATION).and_then(|text| serde_json::from_str(text).ok()),
+        promoted: mark(labels::PROMOTED).and_then(|text| serde_json::from_str(text).ok()),
     })
 }
 

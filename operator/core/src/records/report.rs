@@ -6,10 +6,11 @@
 
 use crds::conditions::StalledReason;
 use crds::value::Digest;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::identity::names;
 
 /// What is known of a model that was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,15 +66,20 @@ pub fn parse(message: &str, exit_code: i32) -> Report {
             message: document.message,
         };
     }
-    let said = message.trim();
-    let said = if said.is_empty() {
-        "it left no message"
-    } else {
-        last_characters(said, 1_000)
-    };
+    let said = last_words(message);
     Report::Failed {
         reason: StalledReason::LoadFailed,
         message: format!("the container ended with exit code {exit_code}: {said}"),
+    }
+}
+
+/// What a container said that ended without a document.
+pub(super) fn last_words(message: &str) -> &str {
+    let said = message.trim();
+    if said.is_empty() {
+        "it left no message"
+    } else {
+        last_characters(said, 1_000)
     }
 }
 
@@ -90,9 +96,27 @@ fn last_characters(text: &str, count: usize) -> &str {
         .map_or(text, |(at, _)| text.get(at..).unwrap_or(text))
 }
 
-/// The last end of a pod's first container, and how often it was started again.
+/// What is said of the container that is ours: a mesh or a webhook may have put others before it. While
+/// a pod fetches its model, that is the one that does so.
+pub fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let before = status.init_container_statuses.iter().flatten();
+    let fetching = before
+        .filter(|container| container.name == names::FETCH)
+        .find(|container| !ended_well(container));
+    let mut all = status.container_statuses.iter().flatten();
+    fetching.or_else(|| all.find(|container| names::CONTAINERS.contains(&container.name.as_str())))
+}
+
+fn ended_well(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    let end = state.and_then(|state| state.terminated.as_ref());
+    end.is_some_and(|end| end.exit_code == 0)
+}
+
+/// The last end of a pod's container, and how often it was started again.
 pub fn last_end(pod: &Pod) -> Option<(&ContainerStateTerminated, i32)> {
-    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let container = container(pod)?;
     let now = container
         .state
         .as_ref()
@@ -115,6 +139,7 @@ pub fn failure_of(pod: &Pod) -> Option<Failure> {
             message: explain(end, message),
             pod: pod.metadata.name.clone(),
             exit_code: Some(end.exit_code),
+            cut_off: None,
         }),
     }
 }
@@ -178,6 +203,25 @@ mod tests {
     fn a_sound_document_with_a_bad_exit_is_not_sound() {
         let text = format!(r#"{{"digest":"sha256:{}"}}"#, "a".repeat(64));
         assert!(matches!(parse(&text, 137), Report::Failed { .. }));
+    }
+
+    #[test]
+    fn who_fetches_speaks_for_its_pod_until_it_is_done() {
+        let end = |code: i32| {
+            let message = r#"{"reason":"SourceUnreachable","message":"no"}"#;
+            let state = serde_json::json!({"terminated": {"exitCode": code, "message": message}});
+            let container = |name: &str, state: serde_json::Value| serde_json::json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+            let waiting = serde_json::json!({"waiting": {"reason": "PodInitializing"}});
+            let status = serde_json::json!({
+                "initContainerStatuses": [container("istio-init", serde_json::json!({})), container("fetch", state)],
+                "containerStatuses": [container("server", waiting)],
+            });
+            serde_json::from_value::<Pod>(serde_json::json!({"metadata": {}, "status": status}))
+                .unwrap()
+        };
+        let failure = failure_of(&end(1)).unwrap();
+        assert_eq!(failure.reason, StalledReason::SourceUnreachable);
+        assert_eq!(container(&end(0)).unwrap().name, "server");
     }
 
     #[test]

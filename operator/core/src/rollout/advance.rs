@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use crds::conditions::StalledReason;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::gating::{Gating, gating};
 use super::leave::{self, Manner};
-use super::sizes::{forth, goal};
-use super::{Ending, Signals};
-use crate::Failure;
+use super::sizes::{forth, goal, limits};
+use super::waiting::{stopped, waiting};
+use super::{Ending, Signals, rest};
 use crate::capacity::Percent;
 use crate::identity::RevisionHash;
 use crate::reading::health::Health;
@@ -46,7 +46,7 @@ impl Transition {
         }
     }
 
-    const fn waking(next: State, after: Duration) -> Self {
+    pub(super) const fn waking(next: State, after: Duration) -> Self {
         Self {
             next,
             ending: None,
@@ -57,22 +57,46 @@ impl Transition {
 
 /// One step of the machine.
 pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
-    let heard = acknowledged(state, signals);
+    let heard = looked(acknowledged(state, signals), signals);
+    let mut next = from(&heard, signals, now);
+    next.wake_after = match (next.wake_after, signals.next_look) {
+        (Some(wake), Some(look)) => Some(wake.min(look)),
+        // What follows a move may follow at once.
+        (None, look) if next.next == *state => look,
+        (wake, _) => wake,
+    };
+    next
+}
+
+/// One step from where every router and every gate was heard.
+fn from(heard: &State, signals: &Signals, now: Timestamp) -> Transition {
     let Some(rollout) = &heard.rollout else {
-        return at_rest(&heard, signals, now);
+        return rest::at_rest(heard, signals, now);
     };
     if !rollout.stage.is_leaving()
-        && let Some(end) = broken(&heard, rollout, signals)
+        && let Some(end) = broken(heard, rollout, signals)
     {
         return end;
     }
     match rollout.stage {
-        Stage::Load => load(&heard, rollout, signals, now),
-        Stage::Step { index, since } => step(&heard, rollout, index, since, signals, now),
-        Stage::Approval => approval(&heard, signals),
-        Stage::Promote => promote(&heard, rollout, signals, now),
-        Stage::Retreat | Stage::RollBack => leave::advance(&heard, rollout, signals),
+        Stage::Load => load(heard, rollout, signals, now),
+        Stage::Step { index, since } => step(heard, rollout, index, since, signals, now),
+        Stage::Approval => approval(heard, rollout, signals, now),
+        Stage::Promote => promote(heard, rollout, signals, now),
+        Stage::Retreat | Stage::RollBack => leave::advance(heard, rollout, signals),
     }
+}
+
+/// What the last look at each gate has found is kept.
+fn looked(mut state: State, signals: &Signals) -> State {
+    for gate in &signals.gates {
+        let mut tracks = state.gates.iter_mut();
+        match tracks.find(|track| track.gate == gate.track.gate) {
+            Some(track) => *track = gate.track.clone(),
+            None => state.gates.push(gate.track.clone()),
+        }
+    }
+    state
 }
 
 /// What every router does now is known.
@@ -96,70 +120,13 @@ fn acknowledged(state: &State, signals: &Signals) -> State {
     })
 }
 
-fn at_rest(state: &State, signals: &Signals, now: Timestamp) -> Transition {
-    if let Some(next) = begin(state, signals, now) {
-        return Transition::to(next);
-    }
-    match &state.fleet.previous {
-        Some(previous) if previous.warm_until <= now || signals.limits.warm_pods() == 0 => {
-            let mut next = state.clone();
-            next.fleet.previous = None;
-            Transition::to(next)
-        }
-        Some(previous) => Transition::waking(
-            state.clone(),
-            elapsed(now, previous.warm_until).max(Duration::from_secs(1)),
-        ),
-        None => Transition::to(state.clone()),
-    }
-}
-
-/// The state in which what the spec asks for is on its way.
-fn begin(state: &State, signals: &Signals, now: Timestamp) -> Option<State> {
-    let Target::Revision {
-        hash,
-        failed_before: false,
-    } = &signals.target
-    else {
-        return None;
-    };
-    let beside = state.stable().is_some() && !signals.recreates;
-    let may =
-        !signals.held && state.stable() != Some(hash) && (!beside || signals.limits.lets_one_in());
-    if !may {
-        return None;
-    }
-    // A spec that goes back to what is warm still takes no steps: that one has proven itself.
-    let first = if state.previous() == Some(hash) {
-        Stage::Promote
-    } else {
-        Stage::Load
-    };
-    Some(started(state, hash, first, signals, now))
-}
-
-/// A rollout of `revision` begins; what was kept warm makes room for it.
-pub(super) fn started(
-    state: &State,
-    revision: &RevisionHash,
-    first: Stage,
-    signals: &Signals,
-    now: Timestamp,
-) -> State {
-    let mut next = state.clone();
-    next.fleet.previous = None;
-    let steps = signals.steps.clone();
-    next.rollout = Some(Rollout::new(revision.clone(), first, steps, now));
-    next
-}
-
 /// What ends a rollout that is under way: a failure, a cut-off, or that nobody wants it any more.
 fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transition> {
     if let Some(failure) = signals.harm() {
         // A copy that nobody can take the place of stays, however it is doing.
         let alone =
             rollout.stage == Stage::Promote && signals.canary.serves() && !signals.stable.serves();
-        let ending = Ending::Failed(rollout.revision.clone(), failure.clone());
+        let ending = Ending::Failed(rollout.revision.clone(), failure);
         return (!alone).then(|| leave::begin(state, Manner::AtOnce, ending));
     }
     let unwanted = match &signals.target {
@@ -168,9 +135,7 @@ fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transit
         Target::BeingRead => false,
     };
     // A human has sent away what serves: there is nothing to go back to.
-    let sent_away = state
-        .stable()
-        .is_some_and(|hash| state.fleet.failed.contains(hash));
+    let sent_away = rollout.stage == Stage::Promote && is_way_back(state);
     // What has all the traffic already is promoted first.
     let done = rollout.stage == Stage::Promote && rollout.weight == Percent::ALL;
     if !unwanted || done || sent_away || is_needed(rollout, signals) {
@@ -178,6 +143,12 @@ fn broken(state: &State, rollout: &Rollout, signals: &Signals) -> Option<Transit
     }
     let ending = Ending::Superseded(rollout.revision.clone());
     Some(leave::begin(state, Manner::Gently, ending))
+}
+
+/// Whether what serves was sent away by a human: then nothing but their own word holds the way back up.
+fn is_way_back(state: &State) -> bool {
+    let stable = state.stable();
+    stable.is_some_and(|hash| state.fleet.failed.contains(hash))
 }
 
 /// The stable revision is down and this one is there: it serves, wanted or not.
@@ -198,7 +169,10 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
         signals.canary.health == Health::Ready
     };
     let rescue = beside && is_rescue(signals) && signals.limits.replicas > 0;
-    if loaded && wanted && (rescue || !is_held(rollout, signals)) {
+    // The old pods are stopped already: nobody else is going to serve.
+    let alone = signals.recreates && state.stable().is_some() && signals.stable.pods.wanted == 0;
+    let proven = rollout.fast || gating(rollout, signals, now) == Gating::Open;
+    if loaded && wanted && (rescue || proven && (alone || !is_held(rollout, signals))) {
         let next = if rescue || !beside || rollout.fast {
             Stage::Promote
         } else {
@@ -224,10 +198,20 @@ fn step(
         return Transition::to(entered(state, Stage::Promote, now));
     }
     let asleep = signals.limits.replicas == 0;
-    if asleep || is_held(rollout, signals) || is_short(rollout, signals) {
+    if asleep || is_held(rollout, signals) {
         return Transition::to(stopped(state));
     }
+    if is_short(rollout, signals) {
+        return waiting(state, rollout, signals, now);
+    }
+    match gating(rollout, signals, now) {
+        Gating::Open => {}
+        Gating::Waits(Some(left)) => return Transition::waking(stopped(state), left),
+        Gating::Waits(None) | Gating::Paused(..) => return Transition::to(stopped(state)),
+    }
     match rollout.step() {
+        // The gating says when these are over.
+        Some(Step::Shadow { .. } | Step::Gate { .. }) => Transition::to(beyond(state, index, now)),
         None if signals.requires_approval => Transition::to(entered(state, Stage::Approval, now)),
         None => Transition::to(entered(state, Stage::Promote, now)),
         Some(Step::Pause(None)) => Transition::to(stopped(state)),
@@ -251,9 +235,11 @@ fn step(
     }
 }
 
-fn approval(state: &State, signals: &Signals) -> Transition {
-    if is_rescue(signals) {
-        return Transition::to(with(state, |rollout| rollout.stage = Stage::Promote));
+fn approval(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
+    // Who asks for no approval any more waits for none.
+    let waived = !signals.requires_approval && !is_held(rollout, signals);
+    if is_rescue(signals) || waived {
+        return Transition::to(entered(state, Stage::Promote, now));
     }
     Transition::to(stopped(state))
 }
@@ -272,8 +258,12 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
             },
         );
     }
-    if asleep || !alone && (is_held(rollout, signals) || short) {
+    let held = rollout.paused || signals.held && !is_way_back(state);
+    if asleep || !alone && held {
         return Transition::to(stopped(state));
+    }
+    if !alone && short {
+        return waiting(state, rollout, signals, now);
     }
     let shifted = if alone {
         with(state, |rollout| rollout.weight = Percent::ALL)
@@ -324,49 +314,19 @@ fn progressing(state: &State, before: &Rollout, signals: &Signals, now: Timestam
     waiting(state, before, signals, now)
 }
 
-/// The canary's pods have to come further within the deadline; the clock stands while nobody works.
-fn waiting(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    let wanted = signals.target.revision() == Some(&rollout.revision);
-    let Health::Starting {
-        message,
-        progressed_at,
-        ..
-    } = &signals.canary.health
-    else {
-        return Transition::to(stopped(state));
-    };
-    if !wanted || is_held(rollout, signals) {
-        return Transition::to(stopped(state));
-    }
-    let begun = rollout.progressed_at.unwrap_or(now);
-    let since = progressed_at.map_or(begun, |at| at.min(now).max(begun));
-    let left = signals.patience.saturating_sub(elapsed(since, now));
-    if left.is_zero() {
-        let failure = Failure::new(
-            StalledReason::DeadlineExceeded,
-            format!("no progress within rollout.progressDeadline: {message}"),
-        );
-        let ending = Ending::Failed(rollout.revision.clone(), failure);
-        return leave::begin(state, Manner::Gently, ending);
-    }
-    Transition::waking(
-        with(state, |rollout| rollout.progressed_at = Some(since)),
-        left,
-    )
-}
-
-fn stopped(state: &State) -> State {
-    with(state, |rollout| rollout.progressed_at = None)
-}
-
 /// Whether pods that carried its share are gone, without a fault of theirs.
 pub(crate) fn is_short(rollout: &Rollout, signals: &Signals) -> bool {
-    let carries = signals.limits.need(rollout.weight);
-    rollout.weight > Percent::NONE
-        && signals.canary.pods.ready < carries.min(signals.limits.most().max(1))
+    let limits = limits(rollout, signals);
+    let need = match (rollout.weight > Percent::NONE, rollout.step()) {
+        (true, _) => limits.need(rollout.weight).min(limits.most().max(1)),
+        // What is measured before it has a share needs a pod that answers.
+        (false, Some(Step::Shadow { .. } | Step::Gate { .. })) => 1,
+        (false, Some(Step::SetWeight(_) | Step::Pause(_)) | None) => 0,
+    };
+    signals.canary.pods.ready < need
 }
 
-const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {
+pub(super) const fn is_held(rollout: &Rollout, signals: &Signals) -> bool {
     rollout.paused || signals.held
 }
 
@@ -395,7 +355,7 @@ pub(super) fn with(state: &State, change: impl FnOnce(&mut Rollout)) -> State {
 }
 
 /// Clocks may differ between two operators: a time in the future counts as now.
-fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+pub(super) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     now.duration_since(since)
         .max(SignedDuration::ZERO)
         .unsigned_abs()

@@ -11,13 +11,15 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::commands::{self, Acknowledgement, Command, Verb};
 use super::obey::obey;
-use super::{Ending, Signals, advance};
+use super::{Ending, Signals, Watched, advance};
+use crate::gates::{self, Gate, Kind};
+use crate::golden;
 use crate::identity::{RevisionHash, Verification};
 use crate::observed::annotation;
 use crate::reading::Reading;
 use crate::reading::resolution::Resolution;
 use crate::spec;
-use crate::state::{State, stored};
+use crate::state::{Rollout, State, stored};
 
 /// What was decided.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ pub(crate) fn decide(reading: &Reading<'_>, now: Timestamp) -> Decision {
                 Err(why) => refuse(reading, state, given, &why, now),
             },
             Command::Given(verb, given) => {
-                let signals = signals(reading, state);
+                let signals = signals(reading, state, now);
                 match obey(verb, &given, state, &signals, now) {
                     Ok(obeyed) => done(obeyed.next, obeyed.ending, &given, &obeyed.said, now),
                     Err(why) => refuse(reading, state, given, &why, now),
@@ -88,7 +90,15 @@ fn refuse(
 
 fn command(reading: &Reading<'_>) -> Command {
     let text = annotation(&reading.observed.model.metadata, crds::labels::COMMAND);
-    commands::read(text, reading.before.last_command.as_ref())
+    let command = commands::read(text, reading.before.last_command.as_ref());
+    // With the status its answer is lost: nobody knows whether it was carried out.
+    let is_lost = reading.before.phase.is_none() && !reading.records.is_empty();
+    match command {
+        Command::Given(_, given) if is_lost => Command::Refused(given.refuse(
+            "the status was lost, and with it whether this was carried out: give it again with another nonce",
+        )),
+        Command::Given(..) | Command::Refused(_) | Command::None => command,
+    }
 }
 
 fn step(
@@ -97,7 +107,7 @@ fn step(
     acknowledged: Option<LastCommand>,
     now: Timestamp,
 ) -> Decision {
-    let transition = advance(state, &signals(reading, state), now);
+    let transition = advance(state, &signals(reading, state, now), now);
     Decision {
         moved: transition.next != *state,
         state: transition.next,
@@ -109,12 +119,38 @@ fn step(
 }
 
 /// What `state` is held against.
-pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
+pub(crate) fn signals(reading: &Reading<'_>, state: &State, now: Timestamp) -> Signals {
     let recreates = reading.strategy == Strategy::Recreate;
     let alone = recreates || state.stable().is_none();
+    let read = reading.gates();
+    let mut gathered = reading.observed.gathered.clone();
+    gathered.measurements.extend(read.iter().filter_map(|gate| {
+        let measured = golden::measurement(gate, reading.observed, state)?;
+        Some((gate.name.clone(), measured))
+    }));
+    // A golden gate is looked at again when something is there to see, of which its Job tells.
+    let timed: Vec<Gate> = read
+        .iter()
+        .filter(|gate| {
+            !matches!(gate.kind, Kind::Golden(_)) || gathered.measurements.contains_key(&gate.name)
+        })
+        .cloned()
+        .collect();
+    let looked = read.iter().filter_map(|gate| {
+        let track = gates::look(gate, state, &gathered, now)?;
+        Some(Watched::of(gate, track))
+    });
+    let watched: Vec<Watched> = looked.collect();
+    // A gate that was looked at just now is looked at again an interval later.
+    let after = State {
+        gates: watched.iter().map(|gate| gate.track.clone()).collect(),
+        ..state.clone()
+    };
     Signals {
         target: reading.target.clone(),
         held: reading.held(),
+        waits_its_turn: !reading.observed.elsewhere.lets_one_start()
+            || (reading.experiment().is_some() && state.stable().is_some()),
         recreates,
         steps: spec::steps(&reading.observed.model.spec),
         requires_approval: reading.requires_approval(),
@@ -125,8 +161,12 @@ pub(crate) fn signals(reading: &Reading<'_>, state: &State) -> Signals {
             .canary()
             .is_some_and(|hash| reading.observed.children.deployment(hash).is_some()),
         routers: reading.routers(state),
+        no_room: reading.scale.no_room,
         patience: reading.scale.progress_deadline,
         warm_for: reading.scale.warm_for,
+        gates: watched,
+        pairs: gathered.pairs,
+        next_look: gates::due(&timed, &after, now).1,
     }
 }
 
@@ -161,6 +201,29 @@ fn retried(
     Ok(next)
 }
 
+fn canary(reading: &Reading<'_>) -> Option<RevisionHash> {
+    let canary = reading.before.canary.as_ref()?;
+    RevisionHash::parse(&canary.revision)
+}
+
+/// The state in which what another version has brought is taken back, as far as it is known.
+fn taken_back(state: &State, reading: &Reading<'_>, now: Timestamp) -> State {
+    let mut next = state.clone();
+    let Some(canary) = canary(reading).filter(|canary| state.stable() != Some(canary)) else {
+        return next;
+    };
+    next.fleet.brand(&canary);
+    if state.stable().is_some() {
+        let begun = reading.before.rollout.as_ref();
+        let begun = begun.and_then(|rollout| rollout.started_at.as_ref());
+        next.rollout = Some(Rollout::taken_back(
+            canary,
+            begun.map_or(now, |time| time.0),
+        ));
+    }
+    next
+}
+
 /// Another version has written a state that this one does not know: only a human's `abort` acts.
 fn hold(reading: &Reading<'_>, word: &str, now: Timestamp) -> Decision {
     let state = stored::certain(&reading.before);
@@ -176,12 +239,8 @@ fn hold(reading: &Reading<'_>, word: &str, now: Timestamp) -> Decision {
         Command::None => held(None),
         Command::Refused(refused) => held(Some(refused.answer("", now))),
         Command::Given(Verb::Abort, abort) => Decision {
-            ending: reading
-                .before
-                .canary
-                .as_ref()
-                .and_then(|canary| RevisionHash::parse(&canary.revision))
-                .map(Ending::Aborted),
+            state: taken_back(&state, reading, now),
+            ending: canary(reading).map(Ending::Aborted),
             acknowledged: Some(abort.answer("the rollout is given up", now)),
             moved: true,
             unknown: None,

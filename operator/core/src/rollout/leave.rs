@@ -64,7 +64,7 @@ pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Tr
         return Transition::to(with(state, |rollout| rollout.weight = Percent::NONE));
     }
     if let Some(failure) = signals.harm() {
-        return harmful(state, &rollout.revision, failure);
+        return harmful(state, &rollout.revision, &failure);
     }
     let down = !signals.stable.serves() && signals.limits.replicas > 0;
     if down && signals.canary.serves() {

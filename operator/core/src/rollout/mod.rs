@@ -2,16 +2,19 @@
 //!
 //! It must not know which objects a state takes. Invariants: a revision gets traffic only after pods
 //! of it were ready; it is not removed before every router sends it nothing; nothing but a failure,
-//! a cut-off, a deadline, another spec or a human takes a share back; only what the model or the server
+//! a gate's `Fail`, a cut-off, a deadline, another spec or a human takes a share back; only what the model or the server
 //! did, or a human's word, makes a revision failed. `docs/rollouts.md` has the picture.
 
 mod advance;
 pub mod commands;
 mod decide;
+mod gating;
 mod leave;
 mod obey;
+mod rest;
 mod signals;
 mod sizes;
+mod waiting;
 
 use crate::Failure;
 use crate::identity::RevisionHash;
@@ -19,6 +22,8 @@ use crate::identity::RevisionHash;
 pub(crate) use advance::is_short;
 pub use advance::{Transition, advance};
 pub(crate) use decide::{Decision, decide, signals};
+pub use gating::Watched;
+pub(crate) use gating::{Gating, gating};
 pub use signals::Signals;
 pub(crate) use sizes::goal;
 pub use sizes::{Sizes, sizes};

@@ -6,9 +6,11 @@
 use crds::conditions::StalledReason;
 use k8s_openapi::jiff::Timestamp;
 
-use super::advance::{beyond, entered, started, with};
+use super::advance::{beyond, entered, with};
 use super::commands::{Acknowledgement, Verb};
+use super::gating::{Gating, gating};
 use super::leave::{self, Manner};
+use super::rest::sent_back;
 use super::{Ending, Signals};
 use crate::Failure;
 use crate::identity::RevisionHash;
@@ -59,13 +61,9 @@ pub(super) fn obey(
     }
     match verb {
         Verb::Abort => Ok(abort(state, revision)),
-        Verb::Promote => promote(state, rollout, now),
-        Verb::Pause if rollout.paused => Err("the rollout is paused already".to_owned()),
-        Verb::Pause => Ok(Obeyed::to(
-            with(state, |rollout| rollout.paused = true),
-            "the rollout stays where it is until resume",
-        )),
-        Verb::Resume => resume(state, rollout, now),
+        Verb::Promote => promote(state, rollout, signals, now),
+        Verb::Pause => pause(state, rollout),
+        Verb::Resume => resume(state, rollout, signals, now),
         Verb::Approve => approve(state, rollout, now),
         Verb::SkipStep => skip(state, rollout, now),
         Verb::Rollback | Verb::Retry => Err("it is about no rollout in flight".to_owned()),
@@ -81,7 +79,15 @@ fn abort(state: &State, revision: &RevisionHash) -> Obeyed {
     }
 }
 
-fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, String> {
+fn promote(
+    state: &State,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Result<Obeyed, String> {
+    if let Some(failure) = signals.failed_gate() {
+        return Err(format!("it is going back: {}", failure.message));
+    }
     if rollout.stage == Stage::Promote {
         return Err("the revision is being promoted already".to_owned());
     }
@@ -92,19 +98,87 @@ fn promote(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, S
     if rollout.stage == Stage::Load {
         return Ok(Obeyed::to(
             next,
-            "its steps are skipped once its pods are ready",
+            format!(
+                "its steps are skipped once its pods are ready{}",
+                skipped(rollout, signals)
+            ),
         ));
     }
     Ok(Obeyed::to(
         entered(&next, Stage::Promote, now),
-        "what was left of the steps is skipped, without a verdict",
+        format!(
+            "what was left of the steps is skipped, without a verdict{}",
+            skipped(rollout, signals)
+        ),
     ))
 }
 
-fn resume(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, String> {
+/// The gates that a promotion goes past without their having passed: those that are looked at, and those
+/// that only a later step would have mentioned.
+fn skipped(rollout: &Rollout, signals: &Signals) -> String {
+    let mentioned = rollout.steps.iter().flat_map(|step| match step {
+        Step::Gate { names, .. } => names.as_slice(),
+        Step::SetWeight(_) | Step::Pause(_) | Step::Shadow { .. } => &[],
+    });
+    let unseen = mentioned
+        .map(String::as_str)
+        .filter(|name| signals.gates.iter().all(|gate| gate.track.gate != *name));
+    let mut names: Vec<&str> = signals.without_pass();
+    names.extend(unseen);
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" of the gates {}", names.join(", "))
+    }
+}
+
+fn pause(state: &State, rollout: &Rollout) -> Result<Obeyed, String> {
+    if rollout.paused {
+        return Err("the rollout is paused already".to_owned());
+    }
+    // A second pause on top would take two words to end.
+    match (rollout.stage, rollout.step()) {
+        (Stage::Step { .. }, Some(Step::Pause(None))) => {
+            return Err("it is at a pause already: say resume to go on".to_owned());
+        }
+        (Stage::Approval, _) => return Err("it waits for approval already".to_owned()),
+        (
+            Stage::Step { .. } | Stage::Load | Stage::Promote | Stage::Retreat | Stage::RollBack,
+            _,
+        ) => {}
+    }
+    Ok(Obeyed::to(
+        with(state, |rollout| rollout.paused = true),
+        "the rollout stays where it is until resume",
+    ))
+}
+
+fn resume(
+    state: &State,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Result<Obeyed, String> {
+    let stopped = match gating(rollout, signals, now) {
+        Gating::Paused(_, why) => Some(why),
+        Gating::Open | Gating::Waits(_) => None,
+    };
     if rollout.paused {
         let next = with(state, |rollout| rollout.paused = false);
         return Ok(Obeyed::to(next, "the rollout goes on"));
+    }
+    if let Some(why) = stopped {
+        let next = anew(state, now);
+        // What no time can mend is said.
+        return match gating_of(&next, signals, now) {
+            Some(Gating::Paused(..)) => Err(why),
+            Some(Gating::Open | Gating::Waits(_)) | None => Ok(Obeyed::to(
+                next,
+                "the step and its gates have their time again",
+            )),
+        };
     }
     match (rollout.stage, rollout.step()) {
         (Stage::Step { index, .. }, Some(Step::Pause(_))) => {
@@ -116,6 +190,33 @@ fn resume(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, St
             _,
         ) => Err("the rollout is not paused".to_owned()),
     }
+}
+
+/// The state in which the step that is stopped begins anew, and its gates' missed looks are forgiven.
+fn anew(state: &State, now: Timestamp) -> State {
+    let mut next = with(state, |rollout| {
+        if let Stage::Step { since, .. } = &mut rollout.stage {
+            *since = now;
+        }
+    });
+    next.gates = next
+        .gates
+        .into_iter()
+        .map(|track| track.forgiven(now))
+        .collect();
+    next
+}
+
+/// What the gates make of `state` once its tracks are what is known.
+fn gating_of(state: &State, signals: &Signals, now: Timestamp) -> Option<Gating> {
+    let mut signals = signals.clone();
+    for gate in &mut signals.gates {
+        let mut tracks = state.gates.iter();
+        if let Some(track) = tracks.find(|track| track.gate == gate.track.gate) {
+            gate.track = track.clone();
+        }
+    }
+    Some(gating(state.rollout.as_ref()?, &signals, now))
 }
 
 fn approve(state: &State, rollout: &Rollout, now: Timestamp) -> Result<Obeyed, String> {
@@ -164,9 +265,7 @@ fn roll_back(
             "the revision that serves is {stable}, another one than the command names"
         ));
     }
-    let mut next = started(state, previous, Stage::Promote, signals, now);
-    next.fleet.failed.retain(|hash| hash != previous);
-    next.fleet.brand(stable);
+    let next = sent_back(state, previous, signals, now);
     let failure = Failure::new(
         StalledReason::AbortedByUser,
         format!("taken back to revision {previous} by the command rollback"),

@@ -4,7 +4,7 @@
 //! and whoever decides weights agree.
 
 use super::Signals;
-use crate::capacity::{self, Move, Percent, Shift};
+use crate::capacity::{self, Limits, Move, Percent, Shift};
 use crate::spec::Step;
 use crate::state::{Rollout, Stage, State};
 
@@ -37,7 +37,7 @@ pub fn sizes(state: &State, signals: &Signals) -> Sizes {
             Some(shift) => (Some(shift.incoming), shift.outgoing),
             None => (Some(all), signals.canary.pods.wanted),
         },
-        (Some(_), Stage::Load) if signals.recreates => recreated(signals),
+        (Some(_), Stage::Load) if signals.recreates => recreated(rollout, signals),
         (Some(_), Stage::Load | Stage::Step { .. } | Stage::Approval | Stage::Promote) => {
             match forth(rollout, signals) {
                 Some(shift) => (Some(shift.outgoing), shift.incoming),
@@ -54,13 +54,24 @@ pub fn sizes(state: &State, signals: &Signals) -> Sizes {
 
 /// The new revision's Deployment is made without pods first: what the API server refuses is found
 /// out while the old pods still serve.
-const fn recreated(signals: &Signals) -> (Option<i32>, i32) {
+const fn recreated(rollout: &Rollout, signals: &Signals) -> (Option<i32>, i32) {
     let all = signals.limits.replicas;
     let waits = signals.stable.holds_room;
-    if !signals.canary_is_made {
+    // What is held stops no pod that serves; what has stopped them goes on, or nobody would serve.
+    let held = (rollout.paused || signals.held) && signals.stable.pods.wanted > 0;
+    if !signals.canary_is_made || held {
         return (Some(all), if waits { 0 } else { all });
     }
     (Some(0), if waits { 0 } else { all })
+}
+
+/// How many pods there may be while `rollout` is in flight.
+pub(super) const fn limits(rollout: &Rollout, signals: &Signals) -> Limits {
+    let mut limits = signals.limits;
+    if rollout.borrows {
+        limits.surge = 0;
+    }
+    limits
 }
 
 /// The next step towards the canary.
@@ -71,8 +82,9 @@ pub(super) fn forth(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
         goal: goal(rollout).max(rollout.weight),
         commanded: rollout.weight,
         applied: rollout.applied,
+        leaves: rollout.stage == Stage::Promote,
     };
-    capacity::shift(&signals.limits, &moving)
+    capacity::shift(&limits(rollout, signals), &moving)
 }
 
 /// The next step back to the stable revision, in shares of that one.
@@ -83,8 +95,9 @@ pub(super) fn back(rollout: &Rollout, signals: &Signals) -> Option<Shift> {
         goal: Percent::ALL,
         commanded: rollout.weight.rest(),
         applied: rollout.applied.rest(),
+        leaves: true,
     };
-    capacity::shift(&signals.limits, &moving)
+    capacity::shift(&limits(rollout, signals), &moving)
 }
 
 /// The share that the canary is to have in this stage; while it loads, the one that its pods are for.
@@ -92,8 +105,8 @@ pub(crate) fn goal(rollout: &Rollout) -> Percent {
     match rollout.stage {
         Stage::Load => first_weight(&rollout.steps),
         Stage::Step { .. } => match rollout.step() {
-            Some(Step::SetWeight(weight)) => weight,
-            Some(Step::Pause(_)) | None => rollout.weight,
+            Some(Step::SetWeight(weight)) => *weight,
+            Some(Step::Pause(_) | Step::Shadow { .. } | Step::Gate { .. }) | None => rollout.weight,
         },
         Stage::Approval => rollout.weight,
         Stage::Promote => Percent::ALL,
@@ -101,10 +114,14 @@ pub(crate) fn goal(rollout: &Rollout) -> Percent {
     }
 }
 
+/// While requests are only shadowed one pod is enough, and takes nobody's place for longer.
 fn first_weight(steps: &[Step]) -> Percent {
+    if let Some(Step::Shadow { .. } | Step::Gate { .. }) = steps.first() {
+        return Percent::NONE;
+    }
     let mut weights = steps.iter().filter_map(|step| match step {
         Step::SetWeight(weight) => Some(*weight),
-        Step::Pause(_) => None,
+        Step::Pause(_) | Step::Shadow { .. } | Step::Gate { .. } => None,
     });
     weights.next().unwrap_or(Percent::ALL)
 }

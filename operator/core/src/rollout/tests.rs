@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crds::conditions::StalledReason;
+use crds::v1alpha1::reward_model::rollout::OnUnschedulable;
+use crds::v1alpha1::reward_model::status::Verdict;
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -12,8 +14,10 @@ use super::*;
 use crate::capacity::{Limits, Percent, Pods};
 use crate::reading::health::Health;
 use crate::reading::{Routers, Side};
-use crate::spec::Step;
+use crate::spec::{NoRoom, Step};
 use crate::state::{Fleet, Previous, Rollout, Stage, State, Target, stored};
+
+mod gates;
 
 fn hash(digit: u8) -> RevisionHash {
     RevisionHash::parse(&format!("{digit:010x}")).unwrap()
@@ -74,8 +78,16 @@ fn wanting(target: u8) -> Signals {
             released: false,
             cut_off: None,
         },
+        waits_its_turn: false,
+        no_room: NoRoom {
+            then: OnUnschedulable::Wait,
+            after: Duration::from_mins(5),
+        },
         patience: Duration::from_mins(15),
         warm_for: Duration::from_mins(30),
+        gates: Vec::new(),
+        pairs: 0,
+        next_look: None,
     }
 }
 
@@ -148,7 +160,13 @@ const EVENTS: [(&str, Change); 13] = [
     ("pods start", |s| s.canary = side(starting(None), 0)),
     ("no room", |s| {
         let message = "0/1 nodes".to_owned();
-        s.canary = side(Health::Unschedulable { message }, 0);
+        s.canary = side(
+            Health::Unschedulable {
+                message,
+                since: None,
+            },
+            0,
+        );
     }),
     ("canary fails", |s| {
         s.canary.health = Health::Failed(failure());
@@ -410,9 +428,11 @@ fn the_deadline_begins_with_the_work_and_anew_with_each_step_forward() {
 
 #[test]
 fn a_pause_or_an_approval_never_times_out() {
+    let mut signals = wanting(2);
+    signals.requires_approval = true;
     for (stage, weight) in [(step(3), 50), (Stage::Approval, 50)] {
         let state = rolling(stage, weight);
-        let transition = advance(&state, &wanting(2), at(1_000_000));
+        let transition = advance(&state, &signals, at(1_000_000));
         assert_eq!((transition.next, transition.ending), (state, None));
     }
 }
@@ -428,7 +448,7 @@ fn health() -> impl Strategy<Value = Health> {
     prop_oneof![
         1 => Just(Health::Absent),
         1 => (0..2_000_i64).prop_map(|since| starting(Some(at(since)))),
-        1 => Just(Health::Unschedulable { message: message() }),
+        1 => Just(Health::Unschedulable { message: message(), since: None }),
         1 => Just(Health::Refused { message: message() }),
         4 => Just(Health::Ready),
         1 => Just(Health::Failed(failure())),
@@ -455,14 +475,24 @@ fn signals() -> impl Strategy<Value = Signals> {
         any::<bool>(),
         prop::bool::weighted(0.1),
     );
-    (target, sides(), sides(), flags, 0..2_i32).prop_map(
-        |(target, stable, canary, (acknowledged, held, cut, released, approval), surge)| {
+    let measured = (gates::watched(), 0..2_000_u64);
+    (target, sides(), sides(), flags, 0..2_i32, measured).prop_map(
+        |(
+            target,
+            stable,
+            canary,
+            (acknowledged, held, cut, released, approval),
+            surge,
+            (gates, pairs),
+        )| {
             let mut all = wanting(2);
             all.limits.surge = surge;
             all.target = target;
             all.stable = stable;
             all.canary = canary;
             all.held = held;
+            all.steps = gates::steps();
+            (all.gates, all.pairs) = (gates, pairs);
             all.requires_approval = approval;
             all.routers = Routers {
                 acknowledged,
@@ -489,6 +519,14 @@ fn walk(path: &[(Signals, i64)], mut check: impl FnMut(&State, &Signals, &Transi
     }
 }
 
+/// An answered failure, a cut-off, or a gate that says Fail.
+fn is_harm(signals: &Signals) -> bool {
+    let failed = |gate: &Watched| !gate.dry_run && gate.track.verdict() == Verdict::Fail;
+    matches!(signals.canary.health, Health::Failed(_))
+        || signals.routers.cut_off.is_some()
+        || signals.gates.iter().any(failed)
+}
+
 fn weight(state: &State) -> Percent {
     state
         .rollout
@@ -512,8 +550,7 @@ proptest! {
             let same = before.rollout.as_ref().map(Rollout::id) == transition.next.rollout.as_ref().map(Rollout::id);
             if same && weight(&transition.next) < weight(before) {
                 let leaving = before.rollout.as_ref().is_some_and(|rollout| rollout.stage.is_leaving());
-                let harm = matches!(signals.canary.health, Health::Failed(_)) || signals.routers.cut_off.is_some();
-                assert!(leaving || harm, "{before:?}\n{signals:?}");
+                assert!(leaving || is_harm(signals), "{before:?}\n{signals:?}");
             }
         });
     }
@@ -533,7 +570,7 @@ proptest! {
     fn only_answers_deadlines_and_humans_brand_a_revision(path in path()) {
         walk(&path, |before, signals, transition| {
             if transition.next.fleet.failed.len() > before.fleet.failed.len() {
-                let harm = matches!(signals.canary.health, Health::Failed(_)) || signals.routers.cut_off.is_some();
+                let harm = is_harm(signals);
                 let late = matches!(&transition.ending, Some(Ending::Failed(_, failure)) if failure.reason == StalledReason::DeadlineExceeded);
                 assert!(harm || late);
             }

@@ -1,33 +1,36 @@
-//! What a spec means: its numbers, where its model is mounted from, and what is wrong with it beyond
+//! What a spec means: its numbers, where its model comes from, and what is wrong with it beyond
 //! what its schema and CEL rules refuse. They are checked again here, because the definition in the
 //! cluster may be older than this operator.
 //!
-//! Invariant: a spec that passes can be built from; what this version does not do is refused, never
+//! Invariant: a spec that passes can be built from; what would be without effect is refused, never
 //! ignored; every sentence says what to do.
 
+mod golden;
+mod source;
 mod step;
-mod unbuilt;
 
 use std::time::Duration;
 
 use crds::RewardModelSpec;
 use crds::conditions::StalledReason;
-use crds::v1alpha1::reward_model::rollout::Strategy;
+use crds::v1alpha1::reward_model::rollout::OnUnschedulable;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Failure;
 use crate::capacity::Limits;
+use crate::gates;
 use crate::observed::Claim;
 
+pub use source::{Credentials, Mount, Remote, Source, claim, writes_claim};
 pub use step::Step;
 
-/// A folder of a volume that a model is read from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The claim that is mounted, read-only.
-    pub claim: String,
-    /// The model's folder in it; empty for its root.
-    pub folder: String,
+/// What happens where no node has room for a new revision's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    /// What.
+    pub then: OnUnschedulable,
+    /// How long the first of them has to wait before.
+    pub after: Duration,
 }
 
 /// The numbers of a spec, with the defaults where one cannot be read: what serves already is kept
@@ -40,6 +43,8 @@ pub struct Scale {
     pub min_available: i32,
     /// How many pods there may be.
     pub limits: Limits,
+    /// What happens where no node has room.
+    pub no_room: NoRoom,
     /// How long a rollout may make no progress.
     pub progress_deadline: Duration,
     /// How long the revision before the stable one is kept warm.
@@ -68,6 +73,13 @@ impl Scale {
                 min_available,
                 warm: scaled(&window.warm_replicas, replicas).unwrap_or(0),
             },
+            no_room: NoRoom {
+                then: capacity.on_unschedulable,
+                after: capacity
+                    .unschedulable_after
+                    .to_std()
+                    .unwrap_or(Duration::from_mins(5)),
+            },
             warm_for: window.duration.to_std().unwrap_or_default(),
             progress_deadline: deadline
                 .unwrap_or(Duration::from_mins(15))
@@ -77,13 +89,13 @@ impl Scale {
     }
 }
 
-/// Checks `spec` and the claim that it names; answers where its model is mounted from.
+/// Checks `spec` and the claim that it names; answers where its model comes from.
 ///
 /// # Errors
 /// The first thing that is wrong, as the condition `Stalled` says it.
-pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
+pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Source, Failure> {
     let invalid = |message: String| Failure::new(StalledReason::InvalidSpec, message);
-    let mount = mount(spec).map_err(invalid)?;
+    let source = source::read(spec).map_err(invalid)?;
     let rollout = spec.rollout.clone().unwrap_or_default();
     if spec.replicas.is_some_and(|replicas| replicas < 0) {
         return Err(invalid("replicas must not be negative".to_owned()));
@@ -97,6 +109,10 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
     for (field, duration) in [
         ("progressDeadline", &rollout.progress_deadline),
         ("rollbackWindow.duration", &rollout.rollback_window.duration),
+        (
+            "capacity.unschedulableAfter",
+            &rollout.capacity.unschedulable_after,
+        ),
     ] {
         duration
             .to_std()
@@ -105,9 +121,43 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Mount, Failure> {
     for (index, step) in rollout.steps.iter().flatten().enumerate() {
         Step::read(step).map_err(|error| invalid(format!("rollout.steps[{index}]: {error}")))?;
     }
-    unbuilt::check(spec).map_err(invalid)?;
-    check_claim(&mount.claim, claim, rollout.strategy)?;
-    Ok(mount)
+    gates::read(&rollout).map_err(invalid)?;
+    golden::check(&rollout).map_err(invalid)?;
+    let cors = spec
+        .traffic
+        .iter()
+        .filter_map(|traffic| traffic.cors.as_ref());
+    for origin in cors.flat_map(|cors| &cors.allow_origins) {
+        check_origin(origin).map_err(invalid)?;
+    }
+    let gateways = spec
+        .traffic
+        .iter()
+        .filter_map(|traffic| traffic.gateway.as_ref());
+    for (index, parent) in gateways
+        .flat_map(|gateway| &gateway.parent_refs)
+        .enumerate()
+    {
+        if !parent
+            .0
+            .get("name")
+            .is_some_and(serde_json::Value::is_string)
+        {
+            return Err(invalid(format!(
+                "traffic.gateway.parentRefs[{index}] has no name: name the Gateway, such as {{name: public, namespace: gateways}}"
+            )));
+        }
+    }
+    source::check_claim(spec, claim, rollout.strategy)?;
+    Ok(source)
+}
+
+/// Where the model of a spec comes from.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub fn source(spec: &RewardModelSpec) -> Result<Source, String> {
+    source::read(spec)
 }
 
 /// The steps of a spec; those that cannot be read are refused by [`check`].
@@ -119,58 +169,22 @@ pub fn steps(spec: &RewardModelSpec) -> Vec<Step> {
         .collect()
 }
 
-fn mount(spec: &RewardModelSpec) -> Result<Mount, String> {
-    let source = &spec.model.source;
-    match (&source.pvc, &source.hugging_face, &source.object_store) {
-        (Some(pvc), None, None) => {
-            let path = pvc.path.as_deref().unwrap_or_default();
-            if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-                return Err(format!(
-                    "model.source.pvc.path {path:?} leaves the volume: write it relative to the volume's root and without '..'"
-                ));
-            }
-            if spec.model.require_digest == Some(true) && spec.model.digest.is_none() {
-                return Err("model.requireDigest is true: set model.digest (`inference-server verify --model DIR` prints it)".to_owned());
-            }
-            Ok(Mount {
-                claim: pvc.claim_name.clone(),
-                folder: path.trim_matches('/').to_owned(),
-            })
-        }
-        (None, Some(_), None) | (None, None, Some(_)) => Err(
-            "this version of the operator serves models from a claim only: copy the model's files to a PersistentVolumeClaim and name it in model.source.pvc".to_owned(),
-        ),
-        (None, None, None) => Err("model.source names no source: set model.source.pvc".to_owned()),
-        (Some(_), _, _) | (None, Some(_), Some(_)) => {
-            Err("model.source names more than one source: keep one".to_owned())
-        }
+/// A router does not start with an origin that no browser sends.
+fn check_origin(origin: &str) -> Result<(), String> {
+    let host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
+    let is_one = host.is_some_and(|host| {
+        !host.is_empty()
+            && !host.contains(['/', '?', '#', '@'])
+            && !host.contains(char::is_whitespace)
+    });
+    if origin == "*" || is_one {
+        return Ok(());
     }
-}
-
-fn check_claim(name: &str, claim: Claim, strategy: Strategy) -> Result<(), Failure> {
-    match claim {
-        Claim::Missing => Err(Failure::new(
-            StalledReason::VolumeUnavailable,
-            format!(
-                "there is no PersistentVolumeClaim {name:?} in this namespace: create it, or correct model.source.pvc.claimName"
-            ),
-        )),
-        Claim::Present { lost: true, .. } => Err(Failure::new(
-            StalledReason::VolumeUnavailable,
-            format!(
-                "PersistentVolumeClaim {name:?} has lost its volume: restore the volume, or name another claim"
-            ),
-        )),
-        Claim::Present {
-            one_pod_only: true, ..
-        } if strategy == Strategy::Canary => Err(Failure::new(
-            StalledReason::InvalidSpec,
-            format!(
-                "PersistentVolumeClaim {name:?} is ReadWriteOncePod, so a new revision cannot start beside the old one: use ReadOnlyMany or ReadWriteMany, or set rollout.strategy: Recreate"
-            ),
-        )),
-        Claim::Present { .. } | Claim::NotNeeded | Claim::NotAsked => Ok(()),
-    }
+    Err(format!(
+        "traffic.cors.allowOrigins: {origin:?} is no origin: write scheme and host alone, such as \"https://lab.example\", or \"*\""
+    ))
 }
 
 /// A number or a percentage of `whole`, rounded up.
@@ -214,7 +228,7 @@ mod tests {
     #[rstest]
     #[case::no_source(json!({}), json!({}), PRESENT, "names no source")]
     #[case::two_sources(json!({"pvc": {"claimName": "a"}, "objectStore": {"url": "s3://b"}}), json!({}), PRESENT, "more than one source")]
-    #[case::remote(json!({"objectStore": {"url": "s3://b"}}), json!({}), PRESENT, "copy the model's files")]
+    #[case::remote(json!({"objectStore": {"url": "s3://b"}}), json!({}), PRESENT, "model.cache.claimName")]
     #[case::outside(json!({"pvc": {"claimName": "a", "path": "../b"}}), json!({}), PRESENT, "leaves the volume")]
     #[case::absolute(json!({"pvc": {"claimName": "a", "path": "/b"}}), json!({}), PRESENT, "leaves the volume")]
     #[case::deadline(json!({"pvc": {"claimName": "a"}}), json!({"progressDeadline": "soon"}), PRESENT, "rollout.progressDeadline")]
@@ -231,6 +245,21 @@ mod tests {
     ) {
         let failure = check(&spec(source, rollout), claim).unwrap_err();
         assert!(failure.message.contains(expected), "{}", failure.message);
+    }
+
+    #[rstest]
+    #[case("https://lab.example", true)]
+    #[case("http://localhost:3000", true)]
+    #[case("*", true)]
+    #[case("https://lab.example/", false)]
+    #[case("https://lab.example/app", false)]
+    #[case("lab.example", false)]
+    #[case("", false)]
+    fn an_origin_is_what_a_browser_sends(#[case] origin: &str, #[case] good: bool) {
+        let mut all = spec(json!({"pvc": {"claimName": "a"}}), json!({}));
+        let traffic = json!({"cors": {"allowOrigins": [origin]}});
+        all.traffic = Some(serde_json::from_value(traffic).unwrap());
+        assert_eq!(check(&all, PRESENT).is_ok(), good);
     }
 
     #[test]

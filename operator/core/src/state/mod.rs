@@ -5,10 +5,12 @@
 //! fleet apart from the rollout in flight, and is never inferred from which objects are there.
 
 pub mod stored;
+mod tracks;
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::capacity::Percent;
+use crate::gates::Track;
 use crate::identity::{RevisionHash, Verification};
 
 pub use crate::spec::Step;
@@ -22,6 +24,8 @@ pub struct State {
     pub rollout: Option<Rollout>,
     /// The reading of a source that a `retry` has asked for.
     pub retried: Option<Verification>,
+    /// The gates of the rollout in flight, or of the last one.
+    pub gates: Vec<Track>,
 }
 
 /// The revisions that are there apart from a rollout.
@@ -73,6 +77,8 @@ pub struct Rollout {
     pub paused: bool,
     /// A human has asked it to skip what is left.
     pub fast: bool,
+    /// No node had room for what it may have beyond the replicas: it takes their places instead.
+    pub borrows: bool,
 }
 
 /// Where a rollout stands.
@@ -125,6 +131,15 @@ impl Rollout {
             stage,
             paused: false,
             fast: false,
+            borrows: false,
+        }
+    }
+
+    /// One that is taken back; what share it may have in some router is not known.
+    pub fn taken_back(revision: RevisionHash, started_at: Timestamp) -> Self {
+        Self {
+            applied: Percent::ALL,
+            ..Self::new(revision, Stage::RollBack, Vec::new(), started_at)
         }
     }
 
@@ -134,9 +149,9 @@ impl Rollout {
     }
 
     /// The step that it is at.
-    pub fn step(&self) -> Option<Step> {
+    pub fn step(&self) -> Option<&Step> {
         match self.stage {
-            Stage::Step { index, .. } => self.steps.get(index).copied(),
+            Stage::Step { index, .. } => self.steps.get(index),
             Stage::Load | Stage::Approval | Stage::Promote | Stage::Retreat | Stage::RollBack => {
                 None
             }
@@ -163,6 +178,16 @@ impl State {
     /// The revision that served before and is still there.
     pub fn previous(&self) -> Option<&RevisionHash> {
         Some(&self.fleet.previous.as_ref()?.revision)
+    }
+
+    /// The revisions that take traffic.
+    pub fn serving(&self) -> Vec<&RevisionHash> {
+        let beside = self.rollout.as_ref().filter(|rollout| {
+            let alone = self.stable().is_none() && rollout.stage.is_public();
+            alone || !rollout.gets_nothing()
+        });
+        let beside = beside.map(|rollout| &rollout.revision);
+        self.stable().into_iter().chain(beside).collect()
     }
 
     /// Whether a revision has a part in it.

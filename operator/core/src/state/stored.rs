@@ -4,13 +4,13 @@
 //! objects are there; a word that this version does not know is told, not read as something else.
 
 use crds::v1alpha1::reward_model::status::{
-    RevisionStatus, RewardModelStatus, RolloutStatus, StepStatus, VerificationStatus,
+    GateStatus, RevisionStatus, RewardModelStatus, RolloutStatus, StepStatus, VerificationStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use traffic::table::Table;
 
-use super::{Fleet, Previous, Rollout, Stage, State, Step};
+use super::{Fleet, Previous, Rollout, Stage, State, Step, tracks};
 use crate::capacity::Percent;
 use crate::identity::{RevisionHash, SourceKey, Verification};
 use crate::records::{Record, Role};
@@ -40,7 +40,12 @@ pub fn load(
         Some(rollout) => in_flight(status, rollout, &state.fleet)?,
         None => None,
     };
-    Ok(State { rollout, ..state })
+    let gates = tracks::load(status.gates.as_deref().unwrap_or_default())?;
+    Ok(State {
+        rollout,
+        gates,
+        ..state
+    })
 }
 
 /// What a status says apart from a rollout in flight.
@@ -59,6 +64,7 @@ pub fn certain(status: &RewardModelStatus) -> State {
             source: SourceKey::from_status(&stored.source),
             attempt: stored.attempt,
         }),
+        gates: Vec::new(),
     }
 }
 
@@ -88,7 +94,7 @@ fn in_flight(
     let started_at = since(&rollout.started_at).unwrap_or(Timestamp::UNIX_EPOCH);
     let stage = match step.kind.as_str() {
         "Load" => Stage::Load,
-        "SetWeight" | "Pause" | "Next" => Stage::Step {
+        "SetWeight" | "Pause" | "Shadow" | "Gate" | "Next" => Stage::Step {
             index: usize::try_from(step.index - 1).unwrap_or(0),
             since: since(&step.started_at).unwrap_or(started_at),
         },
@@ -118,6 +124,7 @@ fn in_flight(
         stage,
         paused: reasons.into_iter().any(|reason| reason == USER_REQUESTED),
         fast: rollout.fast == Some(true),
+        borrows: rollout.borrows == Some(true),
         steps: rollout
             .steps
             .iter()
@@ -137,7 +144,9 @@ fn rebuild(records: &[Record], table: Option<&Table>, steps: &[Step]) -> State {
     let hash = |role| with(role).map(|record| record.hash.clone());
     let failed = records.iter().filter(|record| record.role == Role::Failed);
     let (stable, previous) = (hash(Role::Stable), hash(Role::Previous));
-    let rollout = hash(Role::Canary).map(|canary| begun(canary, table, steps));
+    let rollout = hash(Role::Canary)
+        .map(|canary| begun(canary, table, steps))
+        .or_else(|| taken_back(records, stable.as_ref(), table?));
     State {
         fleet: Fleet {
             stable,
@@ -153,6 +162,7 @@ fn rebuild(records: &[Record], table: Option<&Table>, steps: &[Step]) -> State {
             .filter_map(|record| record.verified.clone())
             .filter(|verified| verified.attempt > 0)
             .max_by_key(|verified| verified.attempt),
+        gates: Vec::new(),
     }
 }
 
@@ -186,6 +196,17 @@ fn begun(canary: RevisionHash, table: Option<&Table>, steps: &[Step]) -> Rollout
     }
 }
 
+/// One that failed, and that routers may still send something: it stays until they are seen not to.
+fn taken_back(records: &[Record], stable: Option<&RevisionHash>, table: &Table) -> Option<Rollout> {
+    let row = table.row(traffic::table::Role::Canary)?;
+    let mut failed = records.iter().filter(|record| record.role == Role::Failed);
+    let failed = failed.find(|record| record.hash.as_str() == row.revision.as_str())?;
+    (Some(&failed.hash) != stable).then(|| {
+        let started_at = begun(failed.hash.clone(), Some(table), &[]).started_at;
+        Rollout::taken_back(failed.hash.clone(), started_at)
+    })
+}
+
 /// The reading of a source that counts, as the status shows it.
 pub fn store_retried(state: &State) -> Option<VerificationStatus> {
     let retried = state.retried.as_ref()?;
@@ -193,6 +214,11 @@ pub fn store_retried(state: &State) -> Option<VerificationStatus> {
         source: retried.source.as_str().to_owned(),
         attempt: retried.attempt,
     })
+}
+
+/// The gates as the status shows them.
+pub fn store_gates(state: &State) -> Option<Vec<GateStatus>> {
+    tracks::store(&state.gates)
 }
 
 /// The rollout as the status shows it: `before` is what it showed last, `patience` is how long it may
@@ -211,6 +237,7 @@ pub fn store(
             deadline: None,
             pause_reasons: None,
             fast: None,
+            borrows: None,
             steps: None,
             ..last.clone()
         });
@@ -233,8 +260,9 @@ pub fn store(
             .map(Time),
         pause_reasons: rollout.paused.then(|| vec![USER_REQUESTED.to_owned()]),
         fast: rollout.fast.then_some(true),
+        borrows: rollout.borrows.then_some(true),
         steps: (!rollout.steps.is_empty())
-            .then(|| rollout.steps.iter().map(|step| step.to_words()).collect()),
+            .then(|| rollout.steps.iter().map(Step::to_words).collect()),
         ..ours.cloned().unwrap_or_default()
     })
 }
@@ -253,9 +281,14 @@ fn step(rollout: &Rollout, now: Timestamp) -> StepStatus {
         Stage::Retreat => (0, "Retreat", now),
         Stage::RollBack => (0, "RollBack", now),
     };
+    let progress = match rollout.step() {
+        Some(step) => format!("{index}/{total} {}", step.to_short_words()),
+        None => kind.to_owned(),
+    };
     StepStatus {
         index: i32::try_from(index).unwrap_or(i32::MAX),
         total: i32::try_from(total).unwrap_or(i32::MAX),
+        progress,
         kind: kind.to_owned(),
         started_at: Some(Time(since)),
     }

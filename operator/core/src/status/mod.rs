@@ -6,32 +6,28 @@
 mod conditions;
 mod problem;
 mod rolling;
+mod shares;
 mod summary;
-
-use std::collections::BTreeMap;
 
 use crds::RewardModelStatus;
 use crds::conditions::{ConditionType, StalledReason};
 use crds::v1alpha1::reward_model::status::{
-    HistoryEntry, LastFailure, ModelStatus, Outcome, RevisionStatus, TrafficShare,
+    GatewayStatus, HistoryEntry, LastFailure, ModelStatus, Outcome, RevisionStatus,
 };
 use crds::value::Decimal;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use traffic::status::Report;
 
 use crate::Failure;
-use crate::capacity::Percent;
+use crate::golden::Scoring;
 use crate::identity::RevisionHash;
-use crate::objects::{pod, selector_of, service};
+use crate::objects::{selector, service};
 use crate::reading::resolution::Resolution;
-use crate::reading::{Reading, health, pods};
+use crate::reading::{Reading, Route, health, pods};
 use crate::rollout::{Decision, Ending, Signals};
 use crate::state::{State, stored};
 
 const HISTORY: usize = 10;
-/// Answers that a share is measured on.
-const MEASURED: u64 = 200;
 
 /// The condition of that type.
 pub fn condition(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
@@ -52,35 +48,52 @@ pub(crate) fn render(
     let before = &reading.before;
     let state = &decision.state;
     let problem = problem::of(reading, decision, building);
-    let summary = summary::of(reading, decision, signals, problem.as_ref());
+    let summary = summary::of(reading, decision, signals, problem.as_ref(), now);
     let mut rollout = stored::store(
         state,
         before.rollout.as_ref(),
         reading.scale.progress_deadline,
         now,
     );
-    if let (Some(rollout), Some(ending)) = (&mut rollout, &decision.ending) {
-        rollout.outcome = Some(outcome(ending).1.into());
+    if let Some(rollout) = &mut rollout {
+        if let Some(ending) = &decision.ending {
+            rollout.outcome = Some(outcome(ending).1.into());
+        }
+        // What it is judged by is known before the verdict ends it.
+        let known = reading.state.as_ref().ok();
+        let scoring = [Some(state), known].into_iter().flatten();
+        let mut sets = scoring
+            .filter_map(|state| Scoring::of(reading.observed, state)?.status_of(&rollout.id));
+        rollout.golden_set = sets.next().or_else(|| rollout.golden_set.take());
+        let in_flight = state.rollout.is_some() && state.stable().is_some();
+        rollout.rollback_eta = in_flight.then(|| way_back(reading, state, signals));
+        // A status is no gauge: what was counted is told with the steps, and at the end.
+        if decision.moved {
+            rollout.fallbacks =
+                shares::fallbacks(reading, before.canary.as_ref()).or(rollout.fallbacks);
+        }
     }
     let stable = state.stable();
+    let serving = state.serving();
     let wanted = reading.scale.replicas;
     RewardModelStatus {
         observed_generation: model.metadata.generation,
         phase: Some(summary.phase.into()),
         message: Some(summary.message.clone()),
         url: Some(service::url(model)),
-        replicas: Some(stable.map_or(0, |hash| active(reading, hash))),
+        gateway: gateway(reading),
+        replicas: Some(serving.iter().map(|hash| active(reading, hash)).sum()),
         last_replicas: Some(wanted)
             .filter(|size| *size > 0)
             .or(before.last_replicas),
-        ready_replicas: Some(stable.map_or(0, |hash| ready(reading, hash))),
-        selector: stable.map(|hash| selector_text(reading, hash)),
+        ready_replicas: Some(serving.iter().map(|hash| ready(reading, hash)).sum()),
+        selector: selector_text(reading, &serving),
         stable: stable.map(|hash| revision(reading, hash)),
         canary: state.canary().map(|hash| revision(reading, hash)),
         previous: previous(reading, state),
-        traffic: traffic(reading, state),
+        traffic: shares::traffic(reading, state),
         rollout,
-        gates: None,
+        gates: stored::store_gates(state),
         model: model_status(reading, state, problem.as_ref()),
         verification: stored::store_retried(state),
         failed_revisions: failed(state),
@@ -129,6 +142,34 @@ pub(crate) fn hold(
     }
 }
 
+/// How long it takes until the stable revision carries everything again: nothing, or about a load.
+fn way_back(reading: &Reading<'_>, state: &State, signals: &Signals) -> String {
+    let complete = signals.stable.pods.ready >= reading.scale.replicas;
+    let content = state.stable().and_then(|hash| reading.content(hash)?.ok());
+    let load = content.and_then(|content| content.model.load_seconds);
+    let seconds = match (complete, load) {
+        (true, _) => 0.0,
+        (false, Some(seconds)) if seconds.is_finite() => seconds.max(1.0),
+        (false, _) => return "one load of the model".to_owned(),
+    };
+    format!("{seconds:.0}s")
+}
+
+/// What is known of the way from Gateways; it stays while a route is there.
+fn gateway(reading: &Reading<'_>) -> Option<GatewayStatus> {
+    let told = |accepted, message: String| Some(GatewayStatus { accepted, message });
+    match reading.route() {
+        Route::Unwanted { is_there: false } => None,
+        Route::Unwanted { is_there: true } => told(false, "the route is removed".to_owned()),
+        Route::NoApi => told(false, NO_GATEWAY_API.to_owned()),
+        Route::Waits(why) | Route::Refused(why) => told(false, why),
+        Route::Accepted(by) => told(true, by),
+    }
+}
+
+/// What is said where the cluster does not know `HTTPRoute`s.
+const NO_GATEWAY_API: &str = "traffic.gateway needs the Gateway API (gateway.networking.k8s.io/v1), which this cluster does not have: install it (https://gateway-api.sigs.k8s.io) and a controller, or remove traffic.gateway; clients inside the cluster are served all the same";
+
 /// Pods of a revision that are there: what its selector finds, less those that are over or leave.
 fn active(reading: &Reading<'_>, hash: &RevisionHash) -> i32 {
     let pods = reading.observed.children.pods_of(hash);
@@ -144,19 +185,27 @@ fn ready(reading: &Reading<'_>, hash: &RevisionHash) -> i32 {
         .map_or(0, health::ready_replicas)
 }
 
-fn selector_text(reading: &Reading<'_>, hash: &RevisionHash) -> String {
-    let labels = selector_of(&reading.observed.model, hash);
-    labels
+/// Selects the pods that take traffic: an autoscaler measures them, and compares with how many there are.
+fn selector_text(reading: &Reading<'_>, serving: &[&RevisionHash]) -> Option<String> {
+    let labels = selector(&reading.observed.model);
+    let mut terms: Vec<String> = labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(",")
+        .collect();
+    terms.push(match serving {
+        [] => return None,
+        [alone] => format!("{}={alone}", crds::labels::REVISION),
+        all => {
+            let all: Vec<&str> = all.iter().map(|hash| hash.as_str()).collect();
+            format!("{} in ({})", crds::labels::REVISION, all.join(","))
+        }
+    });
+    Some(terms.join(","))
 }
 
 fn revision(reading: &Reading<'_>, hash: &RevisionHash) -> RevisionStatus {
     let replicas = active(reading, hash);
-    let server = reading.observed.model.spec.server.as_ref();
-    let gpus = pod::gpus(server.and_then(|server| server.resources.as_ref()));
+    let gpus = reading.gpus();
     let known = match &reading.resolution {
         Resolution::Known { digest, .. } if Some(hash) == reading.target.revision() => Some(digest),
         Resolution::Known { .. }
@@ -183,73 +232,6 @@ fn previous(reading: &Reading<'_>, state: &State) -> Option<RevisionStatus> {
         warm_until: Some(Time(kept.warm_until)),
         ..revision(reading, &kept.revision)
     })
-}
-
-fn traffic(reading: &Reading<'_>, state: &State) -> Option<Vec<TrafficShare>> {
-    let all = reading.reports.acknowledged.as_ref();
-    let mut shares = shares(state, all.map(|all| format!("{}/{}", all.routers, all.of)))?;
-    let measured = measured(reading);
-    for share in &mut shares {
-        let mut before = reading.before.traffic.iter().flatten();
-        // Measured once for each weight: a status is no gauge.
-        let told = before
-            .find(|old| (&old.revision, old.spec_weight) == (&share.revision, share.spec_weight))
-            .and_then(|old| old.observed_percent.clone());
-        share.observed_percent = told.or_else(|| {
-            let name = traffic::Revision::parse(&share.revision)?;
-            let hundredths = measured.as_ref()?.get(&name).copied().unwrap_or(0);
-            let percent = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-            Some(Decimal::from(percent.as_str()))
-        });
-    }
-    Some(shares)
-}
-
-/// What each revision answered of what was asked since the table is in force, where that is enough to say.
-fn measured(reading: &Reading<'_>) -> Option<BTreeMap<traffic::Revision, u16>> {
-    let observed = reading.observed;
-    let answered = |reports: &[Report]| -> u64 {
-        let revisions = reports.iter().flat_map(|report| &report.revisions);
-        revisions.map(|revision| revision.answered).sum()
-    };
-    let in_force = reading
-        .reports
-        .acknowledged
-        .as_ref()
-        .is_some_and(traffic::status::Acknowledged::by_all);
-    let enough =
-        answered(&observed.reports).saturating_sub(answered(&observed.first_reports)) >= MEASURED;
-    if !in_force || !enough {
-        return None;
-    }
-    traffic::status::observed(&observed.first_reports, &observed.reports)
-}
-
-/// The stable revision first, then the one beside it: the wish, and what every router was seen to do.
-fn shares(state: &State, routers: Option<String>) -> Option<Vec<TrafficShare>> {
-    let (weight, applied) = match &state.rollout {
-        Some(rollout) => (rollout.weight, rollout.applied),
-        None => (Percent::NONE, Percent::NONE),
-    };
-    let share = |hash: &RevisionHash, weight: Percent, applied: Percent| TrafficShare {
-        revision: hash.to_string(),
-        spec_weight: Some(weight.get()),
-        applied_weight: Some(applied.get()),
-        observed_percent: None,
-        routers: routers.clone(),
-    };
-    let stable = state
-        .stable()
-        .map(|hash| share(hash, weight.rest(), applied.rest()));
-    let beside = state
-        .canary()
-        .map(|hash| share(hash, weight, applied))
-        .or_else(|| {
-            let previous = state.previous()?;
-            Some(share(previous, Percent::NONE, Percent::NONE))
-        });
-    let shares: Vec<_> = stable.into_iter().chain(beside).collect();
-    (!shares.is_empty()).then_some(shares)
 }
 
 fn failed(state: &State) -> Option<Vec<String>> {
@@ -383,10 +365,11 @@ pub(crate) mod tests {
             stable: named(state.stable()),
             canary: named(state.canary()),
             previous,
-            traffic: shares(state, None),
+            traffic: shares::shares(state, None),
             rollout: stored::store(state, None, std::time::Duration::ZERO, now),
             failed_revisions: failed(state),
             verification: stored::store_retried(state),
+            gates: stored::store_gates(state),
             ..RewardModelStatus::default()
         }
     }

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 
 use crate::Failure;
 use crate::identity::RevisionHash;
-use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
+use crate::reading::{Reading, Route};
 use crate::rollout::Decision;
 
 /// What a human has to look at. `building` is why an object could not be built.
@@ -36,6 +36,7 @@ pub(super) fn of(
         .or_else(|| failed_target(reading, decision))
         .or_else(|| no_room(reading, decision))
         .or_else(|| refused(reading, state.canary()))
+        .or_else(|| gateway(reading).filter(|_| state.rollout.is_none()))
         .or_else(|| {
             let at_rest = state.rollout.is_none() && state.stable() == reading.target.revision();
             state
@@ -114,6 +115,18 @@ fn refused(reading: &Reading<'_>, hash: Option<&RevisionHash>) -> Option<Failure
         | Health::Ready
         | Health::Failed(_) => None,
     }
+}
+
+/// Why no Gateway leads to it. What is in flight goes on all the same, and is told first.
+fn gateway(reading: &Reading<'_>) -> Option<Failure> {
+    let why = match reading.route() {
+        Route::NoApi => super::NO_GATEWAY_API.to_owned(),
+        Route::Refused(why) => {
+            format!("{why}; correct traffic.gateway or the Gateway")
+        }
+        Route::Unwanted { .. } | Route::Waits(_) | Route::Accepted(_) => return None,
+    };
+    Some(Failure::new(StalledReason::InvalidSpec, why))
 }
 
 fn troubled(reading: &Reading<'_>, hash: &RevisionHash) -> Option<Failure> {

@@ -5,18 +5,43 @@ use crds::conditions::{
 };
 use crds::v1alpha1::reward_model::status::Phase;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::conditions::{Claim, Truth};
 use super::summary::Summary;
+use crate::golden::Scoring;
 use crate::reading::Reading;
 use crate::reading::health::Health;
-use crate::rollout::{self, Signals};
+use crate::rollout::{self, Gating, Signals};
 use crate::spec::Step;
-use crate::state::{Rollout, Stage};
+use crate::state::{Rollout, Stage, State};
 
 /// A rollout in one word and one sentence.
-pub(super) fn of(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Summary {
+pub(super) fn of(
+    reading: &Reading<'_>,
+    state: &State,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Summary {
+    let mut summary = so_far(reading, state, rollout, signals, now);
+    let wanted = reading.target.revision() == Some(&rollout.revision);
+    if wanted && !rollout.stage.is_leaving() && rollout.steps != signals.steps {
+        summary.message +=
+            "; the steps are those of its start, changed ones hold from the next rollout on";
+    }
+    summary
+}
+
+fn so_far(
+    reading: &Reading<'_>,
+    state: &State,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Summary {
     if !rollout.stage.is_leaving()
-        && let Some(summary) = stopped(reading, rollout, signals)
+        && let Some(summary) = stopped(reading, rollout, signals, now)
     {
         return summary;
     }
@@ -26,8 +51,9 @@ pub(super) fn of(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) ->
             .reconciling(ReconcilingReason::ShiftingTraffic)
     };
     match rollout.stage {
-        Stage::Load => preparing(signals, rollout),
-        Stage::Step { .. } => waiting(signals, rollout).unwrap_or_else(|| {
+        Stage::Load => preparing(reading, state, signals, rollout, now),
+        Stage::Step { .. } if let Some(step) = measuring(rollout, signals) => step,
+        Stage::Step { .. } => waiting(reading, signals, rollout).unwrap_or_else(|| {
             let goal = rollout::goal(rollout);
             let message = format!(
                 "revision {revision} has {} of the traffic, on its way to {goal}",
@@ -44,7 +70,7 @@ pub(super) fn of(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) ->
             ),
         )
         .paused(PausedReason::AwaitingApproval),
-        Stage::Promote => waiting(signals, rollout).unwrap_or_else(|| {
+        Stage::Promote => waiting(reading, signals, rollout).unwrap_or_else(|| {
             let message = format!("traffic moves to revision {revision}: {}", rollout.weight);
             moving(Phase::Promoting, message)
         }),
@@ -65,7 +91,12 @@ pub(super) fn of(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) ->
 }
 
 /// Why it stays where it is on purpose.
-fn stopped(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Option<Summary> {
+fn stopped(
+    reading: &Reading<'_>,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Option<Summary> {
     let (revision, weight) = (&rollout.revision, rollout.weight);
     if reading.held() {
         let message = "suspend is true: the rollout in flight is held where it is";
@@ -88,6 +119,9 @@ fn stopped(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Optio
         );
         return pause(PausedReason::CanaryUnavailable, message);
     }
+    if let Gating::Paused(reason, message) = rollout::gating(rollout, signals, now) {
+        return pause(reason, message);
+    }
     match rollout.step() {
         Some(Step::Pause(Some(duration))) => pause(
             PausedReason::PauseStep,
@@ -100,16 +134,53 @@ fn stopped(reading: &Reading<'_>, rollout: &Rollout, signals: &Signals) -> Optio
             PausedReason::PauseStep,
             format!("revision {revision} stays at {weight} of the traffic; say resume to go on"),
         ),
-        Some(Step::SetWeight(_)) | None => None,
+        Some(Step::SetWeight(_) | Step::Shadow { .. } | Step::Gate { .. }) | None => None,
     }
 }
 
-fn preparing(signals: &Signals, rollout: &Rollout) -> Summary {
-    let (reason, message) = match &signals.canary.health {
-        Health::Unschedulable { message } => {
-            (ReconcilingReason::WaitingForCapacity, message.clone())
+/// A step that measures, while it does.
+fn measuring(rollout: &Rollout, signals: &Signals) -> Option<Summary> {
+    let (revision, weight) = (&rollout.revision, rollout.weight);
+    let message = match rollout.step()? {
+        Step::Shadow { percent, pairs, .. } => format!(
+            "copies of {percent} of the requests go to revision {revision}: {} of {pairs} pairs of scores",
+            signals.pairs
+        ),
+        Step::Gate { names, .. } => format!(
+            "revision {revision} stays at {weight} of the traffic until it passes {}",
+            names.join(", ")
+        ),
+        Step::SetWeight(_) | Step::Pause(_) => return None,
+    };
+    let reason = match rollout.step()? {
+        Step::Shadow { .. } => ReconcilingReason::Shadowing,
+        Step::Gate { .. } | Step::SetWeight(_) | Step::Pause(_) => {
+            ReconcilingReason::ShiftingTraffic
         }
+    };
+    let summary = Summary::new(Phase::Progressing, ReadyReason::Progressing, message);
+    Some(summary.reconciling(reason))
+}
+
+fn preparing(
+    reading: &Reading<'_>,
+    state: &State,
+    signals: &Signals,
+    rollout: &Rollout,
+    now: Timestamp,
+) -> Summary {
+    let unproven = matches!(rollout::gating(rollout, signals, now), Gating::Waits(_));
+    let (reason, message) = match &signals.canary.health {
+        Health::Unschedulable { message, .. } => (
+            ReconcilingReason::WaitingForCapacity,
+            place(reading, message),
+        ),
         Health::Starting { message, .. } => (ReconcilingReason::LoadingModel, message.clone()),
+        Health::Ready if unproven => (
+            ReconcilingReason::LoadingModel,
+            Scoring::of(reading.observed, state)
+                .map_or_else(|| "it scores the golden set".to_owned(), |it| it.words()),
+        ),
         Health::Absent | Health::Ready | Health::Failed(_) | Health::Refused { .. } => (
             ReconcilingReason::LoadingModel,
             "its pods are being made".to_owned(),
@@ -119,14 +190,24 @@ fn preparing(signals: &Signals, rollout: &Rollout) -> Summary {
     Summary::new(Phase::Preparing, ReadyReason::Progressing, message).reconciling(reason)
 }
 
+/// The scheduler's words, and who has what pods wait for.
+fn place(reading: &Reading<'_>, message: &str) -> String {
+    match reading.holders() {
+        Some(holders) => format!("{message} {holders}"),
+        None => message.to_owned(),
+    }
+}
+
 /// What the next share waits for, where it is a place.
-fn waiting(signals: &Signals, rollout: &Rollout) -> Option<Summary> {
-    let Health::Unschedulable { message } = &signals.canary.health else {
+fn waiting(reading: &Reading<'_>, signals: &Signals, rollout: &Rollout) -> Option<Summary> {
+    let Health::Unschedulable { message, .. } = &signals.canary.health else {
         return None;
     };
     let message = format!(
-        "revision {} has {} of the traffic and waits for room: {message}",
-        rollout.revision, rollout.weight
+        "revision {} has {} of the traffic and waits for room: {}",
+        rollout.revision,
+        rollout.weight,
+        place(reading, message)
     );
     Some(
         Summary::new(Phase::Progressing, ReadyReason::Progressing, message)
@@ -135,7 +216,13 @@ fn waiting(signals: &Signals, rollout: &Rollout) -> Option<Summary> {
 }
 
 /// Whether every router acts upon the table that was written last.
-pub(super) fn routers(reading: &Reading<'_>) -> Option<Claim> {
+pub(super) fn routers(reading: &Reading<'_>, state: &State) -> Option<Claim> {
+    // What a user has changed and does not see at work is said.
+    let held_back = if state.rollout.is_some() && reading.router_differs() {
+        "; what changed in spec.traffic or in the router's image waits for the end of the rollout"
+    } else {
+        ""
+    };
     let all = reading.reports.acknowledged.as_ref()?;
     let claim = |status, reason, message: String| Claim {
         kind: ConditionType::RoutersInSync,
@@ -154,7 +241,7 @@ pub(super) fn routers(reading: &Reading<'_>) -> Option<Claim> {
             Truth::True,
             AS_EXPECTED,
             format!(
-                "{} of {} routers follow the traffic table",
+                "{} of {} routers follow the traffic table{held_back}",
                 all.routers, all.of
             ),
         )

@@ -9,12 +9,14 @@ use crds::conditions::{
 };
 use crds::v1alpha1::reward_model::status::Phase;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::conditions::{Claim, Truth};
 use super::rolling;
 use crate::Failure;
-use crate::reading::Reading;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
+use crate::reading::{Reading, Route};
 use crate::rollout::{Decision, Signals};
 use crate::state::{State, Target};
 
@@ -56,6 +58,7 @@ pub(super) fn of(
     decision: &Decision,
     signals: &Signals,
     problem: Option<&Failure>,
+    now: Timestamp,
 ) -> Summary {
     let state = &decision.state;
     if let Some(failure) = problem {
@@ -63,7 +66,7 @@ pub(super) fn of(
     }
     match &state.rollout {
         None => at_rest(reading, state),
-        Some(rollout) => rolling::of(reading, rollout, signals),
+        Some(rollout) => rolling::of(reading, state, rollout, signals, now),
     }
 }
 
@@ -121,6 +124,24 @@ fn at_rest(reading: &Reading<'_>, state: &State) -> Summary {
     if reading.held() {
         return suspended("suspend is true: the new revision is not started");
     }
+    if let Some(name) = reading
+        .experiment()
+        .filter(|_| reading.waits_to_begin(state))
+    {
+        let message = format!(
+            "experiment {name} compares models here: the new revision starts when it is over (betterai.dev/command: abort/<nonce> on the experiment ends it)"
+        );
+        return Summary::new(Phase::Paused, ReadyReason::Progressing, message)
+            .paused(PausedReason::ExperimentRunning);
+    }
+    if reading.waits_its_turn(state) {
+        let message = format!(
+            "{} other RewardModels load a model, as many as may at once: the new revision starts when one is done",
+            reading.observed.elsewhere.loading
+        );
+        return Summary::new(Phase::Pending, ReadyReason::Progressing, message)
+            .reconciling(ReconcilingReason::WaitingForCapacity);
+    }
     match (&reading.target, &reading.resolution) {
         (
             Target::BeingRead,
@@ -156,8 +177,20 @@ fn serving(reading: &Reading<'_>, state: &State) -> Summary {
         Summary::new(Phase::Progressing, ReadyReason::ReplicasNotReady, message).reconciling(reason)
     };
     match reading.health(state.stable()) {
+        Health::Ready if reading.traffic_differs() => {
+            let message = if reading.observed.elsewhere.lets_one_start() {
+                "the routers are exchanged for what spec.traffic says now"
+            } else {
+                "what spec.traffic says now is not in force yet: as many other RewardModels are at work as may at once"
+            };
+            growing(message.to_owned(), ReconcilingReason::WaitingForCapacity)
+        }
         Health::Ready if let Some(message) = reading.router_waits() => {
             growing(message, ReconcilingReason::LoadingModel)
+        }
+        Health::Ready if let Route::Waits(message) = reading.route() => {
+            Summary::new(Phase::Progressing, ReadyReason::Progressing, message)
+                .reconciling(ReconcilingReason::ShiftingTraffic)
         }
         Health::Ready => {
             let message = match scale.replicas {
@@ -165,16 +198,22 @@ fn serving(reading: &Reading<'_>, state: &State) -> Summary {
                 1 => "1 replica serves".to_owned(),
                 count => format!("{count} replicas serve"),
             };
+            if reading.is_ahead {
+                let message = format!(
+                    "{message}; an experiment has promoted this model ahead of spec.model: write it there"
+                );
+                return Summary::new(Phase::Ready, ReadyReason::PromotedAheadOfSpec, message);
+            }
             Summary::new(Phase::Ready, ReadyReason::RolloutComplete, message)
         }
         Health::Starting { message, fresh, .. } if enough && fresh => {
             growing(message, ReconcilingReason::LoadingModel)
         }
-        Health::Unschedulable { message } if enough => {
+        Health::Unschedulable { message, .. } if enough => {
             growing(message, ReconcilingReason::WaitingForCapacity)
         }
         Health::Starting { message, .. }
-        | Health::Unschedulable { message }
+        | Health::Unschedulable { message, .. }
         | Health::Refused { message }
         | Health::Failed(Failure { message, .. }) => degraded(message),
         Health::Absent => degraded("the Deployment is being made again".to_owned()),
@@ -193,14 +232,17 @@ impl Summary {
         let mut claims = vec![
             Claim {
                 kind: ConditionType::Ready,
-                status: Truth::of(self.ready == ReadyReason::RolloutComplete),
+                status: Truth::of(matches!(
+                    self.ready,
+                    ReadyReason::RolloutComplete | ReadyReason::PromotedAheadOfSpec
+                )),
                 reason: self.ready.as_str(),
                 message: self.message.clone(),
             },
             available(reading, state),
             verified(reading),
         ];
-        claims.extend(rolling::routers(reading));
+        claims.extend(rolling::routers(reading, state));
         claims.extend(
             state
                 .rollout
@@ -235,8 +277,9 @@ impl Summary {
 fn available(reading: &Reading<'_>, state: &State) -> Claim {
     let wanted = reading.scale.replicas;
     let least = reading.scale.min_available.max(1).min(wanted);
-    let ready = state.stable().map_or(0, |hash| super::ready(reading, hash));
-    let serves = state.stable().is_some() && ready >= least;
+    let serving = state.serving();
+    let ready: i32 = serving.iter().map(|hash| super::ready(reading, hash)).sum();
+    let serves = !serving.is_empty() && ready >= least;
     let reason = match (wanted, serves) {
         (0, true) => AvailableReason::ScaledToZero,
         (_, true) => AvailableReason::MinimumReplicas,

@@ -2,27 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crds::{RewardModel, RewardModelStatus, labels};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use operator_core::Failure;
 use operator_core::compare;
-use operator_core::identity::{RevisionHash, names};
-use operator_core::observed::{Children, Claim, ObjectKey, Observed, Question, Settings};
+use operator_core::gates::Gathered;
+use operator_core::identity::RevisionHash;
+use operator_core::observed::{Children, Claim, GatewayApi, Holder, ObjectKey, Observed, Settings};
+use operator_core::spec;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::evidence::Fetching;
 use super::routers::Routers;
 use super::stores::Stores;
+use super::turns::Turns;
 use super::{KIND, Trigger};
+use crate::controllers::experiments::Experiments;
 use crate::controllers::shared::Owner;
 use crate::controllers::shared::error::Error;
 use crate::controllers::shared::events::Events;
+use crate::controllers::shared::prometheus::Prometheus;
 use crate::controllers::shared::writer::{Outcome, Writer};
 use crate::metrics::Metrics;
 
@@ -33,7 +37,11 @@ pub(super) struct Context {
     pub(super) stores: Stores,
     pub(super) writer: Writer,
     pub(super) events: Events,
-    pub(super) routers: Routers,
+    pub(super) routers: Arc<Routers>,
+    pub(super) fetching: Arc<Fetching>,
+    pub(super) prometheus: Arc<Prometheus>,
+    pub(super) turns: Arc<Turns>,
+    pub(super) experiments: Arc<Experiments>,
     synced: watch::Receiver<bool>,
     leads: watch::Receiver<bool>,
     settings: Settings,
@@ -41,8 +49,13 @@ pub(super) struct Context {
     troubles: Mutex<HashMap<String, Trouble>>,
     /// Contents of records in use, by the record's uid. They are written once, so that what was read
     /// stays true.
-    contents: Mutex<HashMap<String, Arc<str>>>,
+    pub(super) contents: Mutex<HashMap<String, Arc<str>>>,
+    /// Who holds GPUs, as it was seen last.
+    pub(super) holders: Mutex<Option<(Instant, Vec<Held>)>>,
 }
+
+/// A pod that holds GPUs, and the RewardModel that it belongs to.
+pub(super) type Held = (Holder, Option<String>);
 
 /// What went wrong with a resource of late.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +76,11 @@ impl Context {
         metrics: Arc<Metrics>,
         stores: Stores,
         events: Events,
-        routers: Routers,
+        routers: Arc<Routers>,
+        fetching: Arc<Fetching>,
+        prometheus: Arc<Prometheus>,
+        turns: Arc<Turns>,
+        experiments: Arc<Experiments>,
         synced: watch::Receiver<bool>,
         leads: watch::Receiver<bool>,
     ) -> Self {
@@ -74,11 +91,16 @@ impl Context {
             stores,
             events,
             routers,
+            fetching,
+            prometheus,
+            turns,
+            experiments,
             synced,
             leads,
             settings,
             troubles: Mutex::default(),
             contents: Mutex::default(),
+            holders: Mutex::default(),
         }
     }
 
@@ -94,7 +116,7 @@ impl Context {
         *self.leads.borrow()
     }
 
-    fn api<K>(&self, namespace: Option<String>) -> Api<K>
+    pub(super) fn api<K>(&self, namespace: Option<String>) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -120,6 +142,16 @@ impl Context {
         }
     }
 
+    /// Makes what was made for a resource of this name and belongs to nobody ours; answers whether there was
+    /// anything.
+    pub(super) async fn adopt(&self, owner: &Owner) -> Result<bool, Error> {
+        let orphans = self.stores.orphans(owner);
+        for (key, version) in &orphans {
+            self.writer.adopt(owner, key, version.clone()).await?;
+        }
+        Ok(!orphans.is_empty())
+    }
+
     /// What is known of `model` without asking: the rest is for a plan's questions.
     pub(super) async fn observe(
         &self,
@@ -129,9 +161,14 @@ impl Context {
         let children = self.stores.children(owner);
         let known = self.known_contents(&children);
         let trouble = self.trouble(&owner.uid);
-        let claim = match &model.spec.model.source.pvc {
+        let claim = match spec::claim(&model.spec) {
             Some(_) => Claim::NotAsked,
             None => Claim::NotNeeded,
+        };
+        let in_use = if spec::writes_claim(&model.spec) {
+            self.stores.digests(&owner.namespace)
+        } else {
+            BTreeSet::new()
         };
         let mut conflicts = trouble.conflicts;
         let mut taken = Vec::new();
@@ -144,17 +181,30 @@ impl Context {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Observed {
+        let ledger = self.fetching.ledger(&owner.uid);
+        let experiment = self.standing(&model).await?;
+        let mut observed = Observed {
             children,
             contents: known,
             claim,
+            in_use,
             conflicts: taken,
             refusal: trouble.refusal,
+            gateway_api: GatewayApi::NotAsked,
+            golden_set: None,
+            job_events: None,
+            holders: None,
+            elsewhere: self.turns.elsewhere(&owner.uid),
             reports: self.routers.reports(&owner.uid),
             first_reports: self.routers.first_reports(&owner.uid),
+            gathered: Gathered::default(),
+            ledger: None,
+            experiment,
             settings: self.settings.clone(),
             model,
-        })
+        };
+        observed.know(ledger);
+        Ok(observed)
     }
 
     fn known_contents(&self, children: &Children) -> BTreeMap<RevisionHash, Arc<str>> {
@@ -165,76 +215,6 @@ impl Context {
             Some((RevisionHash::parse(hash)?, content.clone()))
         });
         known.collect()
-    }
-
-    /// Looks up what a plan asks for.
-    pub(super) async fn answer(
-        &self,
-        observed: &mut Observed,
-        questions: &BTreeSet<Question>,
-    ) -> Result<(), Error> {
-        for question in questions {
-            match question {
-                Question::Claim => match self.claim(&observed.model).await {
-                    Ok(claim) => observed.claim = claim,
-                    Err(error) => {
-                        let refusal = error.refusal().ok_or(error)?;
-                        observed.refusal = Some(refusal);
-                        observed.claim = Claim::Present {
-                            lost: false,
-                            one_pod_only: false,
-                        };
-                    }
-                },
-                Question::Content(hash) => {
-                    let content = self.content(&observed.model, hash).await?;
-                    observed.contents.insert(hash.clone(), content);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn claim(&self, model: &RewardModel) -> Result<Claim, Error> {
-        let Some(pvc) = &model.spec.model.source.pvc else {
-            return Ok(Claim::NotNeeded);
-        };
-        let claims: Api<PersistentVolumeClaim> = self.api(model.namespace());
-        let name = &pvc.claim_name;
-        let found = claims.get_opt(name).await;
-        let found = found.map_err(Error::api(format!("read PersistentVolumeClaim {name}")))?;
-        let Some(claim) = found else {
-            return Ok(Claim::Missing);
-        };
-        let phase = claim.status.and_then(|status| status.phase);
-        let access = claim
-            .spec
-            .and_then(|spec| spec.access_modes)
-            .unwrap_or_default();
-        Ok(Claim::Present {
-            lost: phase.as_deref() == Some("Lost"),
-            one_pod_only: access == ["ReadWriteOncePod"],
-        })
-    }
-
-    /// The content of a record as JSON; empty where there is none, which reads as broken.
-    async fn content(&self, model: &RewardModel, hash: &RevisionHash) -> Result<Arc<str>, Error> {
-        let name = names::revision(&model.name_any(), hash);
-        let records: Api<ControllerRevision> = self.api(model.namespace());
-        let found = records.get_opt(&name).await;
-        let found = found.map_err(Error::api(format!("read ControllerRevision {name}")))?;
-        let Some(record) = found else {
-            return Ok(Arc::from(""));
-        };
-        let text = record.data.as_ref().map(|data| data.0.to_string());
-        let content: Arc<str> = Arc::from(text.unwrap_or_default());
-        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of models that are gone are never asked for again.
-        if contents.len() > 64 + 3 * self.stores.records.owners() {
-            contents.clear();
-        }
-        contents.extend(record.uid().map(|uid| (uid, content.clone())));
-        Ok(content)
     }
 
     /// Writes what is new in the status. It carries the version that was read: if the resource has
@@ -268,20 +248,45 @@ impl Context {
         model: &RewardModel,
         version: Option<String>,
         replicas: Option<i32>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let Some(replicas) = replicas else {
-            return Ok(());
+            return Ok(version);
         };
         let patch = json!({
             "metadata": { "resourceVersion": version },
             "spec": { "replicas": replicas },
         });
         let models: Api<RewardModel> = self.api(model.namespace());
-        models
+        let written = models
             .patch_metadata(&model.name_any(), &params(), &Patch::Merge(&patch))
             .await
             .map_err(Error::api("write spec.replicas"))?;
         self.metrics.wrote(KIND, "replicas");
+        Ok(written.resource_version())
+    }
+
+    /// Writes what an experiment has promoted ahead of the spec, at `version`.
+    pub(super) async fn write_override(
+        &self,
+        model: &RewardModel,
+        version: Option<String>,
+        text: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(text) = text else {
+            return Ok(());
+        };
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": version,
+                "annotations": { labels::OVERRIDE: text },
+            },
+        });
+        let models: Api<RewardModel> = self.api(model.namespace());
+        models
+            .patch_metadata(&model.name_any(), &params(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api("write the override"))?;
+        self.metrics.wrote(KIND, "override");
         Ok(())
     }
 

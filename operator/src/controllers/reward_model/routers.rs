@@ -10,15 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use futures::Stream;
-use futures::channel::mpsc::{UnboundedSender, unbounded};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::header::AUTHORIZATION;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -31,6 +23,7 @@ use traffic::status::{MAX_BYTES, Report};
 
 use super::Trigger;
 use crate::controllers::shared::Owner;
+use crate::controllers::shared::asking::{Asking, admin};
 
 /// How long a router may hold an answer back until it has news.
 const HELD: Duration = Duration::from_secs(20);
@@ -38,8 +31,6 @@ const HELD: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a router that did not answer is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
-
-type Asking = Client<HttpConnector, Empty<Bytes>>;
 
 /// All routers that are listened to.
 #[derive(Debug)]
@@ -70,23 +61,18 @@ impl Drop for Heard {
 }
 
 impl Routers {
-    /// Nobody yet, and the stream of the models whose routers have news.
+    /// Nobody yet.
     pub(super) fn new(
+        client: Asking,
         key: Option<AdminKey>,
-    ) -> (Self, impl Stream<Item = ObjectRef<Trigger>> + Send + use<>) {
-        let (news, heard) = unbounded();
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(1)
-            .build(connector);
-        let routers = Self {
+        news: UnboundedSender<ObjectRef<Trigger>>,
+    ) -> Self {
+        Self {
             client,
             key,
             heard: Arc::default(),
             news,
-        };
-        (routers, heard)
+        }
     }
 
     /// What the routers of a model said last.
@@ -184,24 +170,17 @@ async fn ask(
     since: u64,
     token: Option<&str>,
 ) -> anyhow::Result<Report> {
-    let mut request = Request::get(format!("http://{address}/status?since={since}"));
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let answer = client.request(request.body(Empty::new())?).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_BYTES);
-    let body = body
-        .collect()
+    let request = admin(address, &format!("/status?since={since}"), token);
+    let (status, body) = client
+        .ask(request, MAX_BYTES)
         .await
-        .map_err(|error| anyhow::anyhow!(error))
-        .context("read the report")?
-        .to_bytes();
+        .context("read the report")?;
     ensure!(status.is_success(), "it answers {status}");
     Ok(Report::parse(&body)?)
 }
 
-fn address(pod: &Pod) -> Option<String> {
+/// The admin port of a router.
+pub(crate) fn address(pod: &Pod) -> Option<String> {
     let ip = pod.status.as_ref()?.pod_ip.as_ref()?;
     Some(if ip.contains(':') {
         format!("[{ip}]:{ADMIN_PORT}")

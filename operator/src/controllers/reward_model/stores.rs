@@ -1,8 +1,10 @@
 //! The children of RewardModels, as caches and as the API server has them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crds::labels;
+use crds::value::Digest;
 use futures::Stream;
 use futures::stream;
 use k8s_openapi::NamespaceResourceScope;
@@ -16,7 +18,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
-use operator_core::observed::{Children, RecordObject};
+use operator_core::observed::{Children, Kind, ObjectKey, RecordObject};
+use operator_core::reading::kept;
 use serde::de::DeserializeOwned;
 
 use super::Trigger;
@@ -55,7 +58,7 @@ pub(super) fn watch(
     let (jobs, s5) = Cache::watch(client, labels::MODEL, slim_job);
     let (pods, s6) = Cache::watch(client, labels::MODEL, slim_pod);
     let (slices, s7) = Cache::watch(client, labels::MODEL, whole);
-    let (tables, s8) = Cache::watch(client, labels::MODEL, whole);
+    let (tables, s8) = Cache::watch(client, labels::MODEL, slim_map);
     let (accounts, s9) = Cache::watch(client, labels::MODEL, whole);
     let (roles, s10) = Cache::watch(client, labels::MODEL, whole);
     let (bindings, s11) = Cache::watch(client, labels::MODEL, whole);
@@ -79,6 +82,11 @@ pub(super) fn watch(
 }
 
 const fn whole<K>(_: &mut K) {}
+
+/// What is kept in bytes is read when somebody begins to act: it is large, and no table.
+fn slim_map(map: &mut ConfigMap) {
+    map.binary_data = None;
+}
 
 /// A Job is never changed, so nobody compares what it says.
 fn slim_job(job: &mut Job) {
@@ -108,6 +116,16 @@ impl Stores {
         self.policies.fill().await;
     }
 
+    /// Digests that anybody in a namespace names: its caches keep those.
+    pub(super) fn digests(&self, namespace: &str) -> BTreeSet<Digest> {
+        kept::digests(&Children {
+            records: self.records.within(namespace),
+            deployments: self.deployments.within(namespace),
+            pods: self.pods.within(namespace),
+            ..Children::default()
+        })
+    }
+
     /// The children of `owner`, as they were seen last.
     pub(super) fn children(&self, owner: &Owner) -> Children {
         let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
@@ -124,8 +142,63 @@ impl Stores {
             roles: owned(owner, self.roles.of(namespace, name)),
             bindings: owned(owner, self.bindings.of(namespace, name)),
             policies: owned(owner, self.policies.of(namespace, name)),
+            routes: Vec::new(),
         }
     }
+}
+
+impl Stores {
+    /// What was made for a resource of this name and belongs to nobody, at its version.
+    pub(super) fn orphans(&self, owner: &Owner) -> Vec<(ObjectKey, Option<String>)> {
+        let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
+        [
+            lost(
+                owner,
+                Kind::ControllerRevision,
+                &self.records.of(namespace, name),
+            ),
+            lost(
+                owner,
+                Kind::Deployment,
+                &self.deployments.of(namespace, name),
+            ),
+            lost(owner, Kind::Service, &self.services.of(namespace, name)),
+            lost(
+                owner,
+                Kind::PodDisruptionBudget,
+                &self.budgets.of(namespace, name),
+            ),
+            lost(owner, Kind::ConfigMap, &self.tables.of(namespace, name)),
+            lost(
+                owner,
+                Kind::ServiceAccount,
+                &self.accounts.of(namespace, name),
+            ),
+            lost(owner, Kind::Role, &self.roles.of(namespace, name)),
+            lost(owner, Kind::RoleBinding, &self.bindings.of(namespace, name)),
+            lost(
+                owner,
+                Kind::NetworkPolicy,
+                &self.policies.of(namespace, name),
+            ),
+        ]
+        .concat()
+    }
+}
+
+fn lost<K: ResourceExt>(
+    owner: &Owner,
+    kind: Kind,
+    objects: &[Arc<K>],
+) -> Vec<(ObjectKey, Option<String>)> {
+    let orphans = objects
+        .iter()
+        .filter(|object| owner.may_adopt(object.as_ref()));
+    let known = orphans.map(|object| {
+        let name = object.name_any();
+        (ObjectKey { kind, name }, object.resource_version())
+    });
+    known.collect()
 }
 
 /// `seen` with what decides as the API server has it, before a step that takes something away. What

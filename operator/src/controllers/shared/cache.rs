@@ -144,6 +144,13 @@ where
             .collect()
     }
 
+    /// The objects of all owners in a namespace.
+    pub(crate) fn within(&self, namespace: &str) -> Vec<Arc<K>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let own = objects.iter().filter(|((of, _), _)| of == namespace);
+        own.flat_map(|(_, own)| own.values()).cloned().collect()
+    }
+
     /// How many owners have something.
     pub(crate) fn owners(&self) -> usize {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
@@ -211,6 +218,7 @@ mod tests {
         }
         assert_eq!(names(&cache, "a"), ["1", "2"]);
         assert_eq!(names(&cache, "c"), [""; 0]);
+        assert_eq!((cache.within("n").len(), cache.within("m").len()), (3, 0));
         cache.feed(Event::Delete(service("b", "3")), &mut listed, |_| {});
         assert_eq!(cache.owners(), 1);
     }

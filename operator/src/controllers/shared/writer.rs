@@ -19,7 +19,7 @@ use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::{Api, Client, ResourceExt};
-use operator_core::objects::{Desired, Write};
+use operator_core::objects::{Desired, Write, http_route};
 use operator_core::observed::{Kind, ObjectKey};
 use serde_json::{Map, Value, json};
 
@@ -68,6 +68,7 @@ impl Writer {
             Kind::Role => ApiResource::erase::<Role>(&()),
             Kind::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Kind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Kind::HttpRoute => http_route(),
         };
         Api::namespaced_with(self.client.clone(), &owner.namespace, &resource)
     }
@@ -122,9 +123,39 @@ impl Writer {
         match found {
             Some(object) if owner.has(&object) => Err(Error::Unseen(key.name.clone())),
             Some(object) if owner.had(&object) => Err(Error::Leftover(key.name.clone())),
+            Some(object) if owner.may_adopt(&object) => {
+                self.adopt(owner, key, object.resource_version()).await?;
+                Err(Error::Unseen(key.name.clone()))
+            }
             Some(_) => Ok(Outcome::Taken),
             None => Ok(Outcome::Unchanged),
         }
+    }
+
+    /// Makes an object ours, and changes nothing else of it: what is to be of it is decided anew, with it in
+    /// sight.
+    pub(crate) async fn adopt(
+        &self,
+        owner: &Owner,
+        key: &ObjectKey,
+        version: Option<String>,
+    ) -> Result<(), Error> {
+        let (kind, name) = (key.kind.as_str(), &key.name);
+        let patch = json!({ "metadata": {
+            "resourceVersion": version,
+            "ownerReferences": owner.reference.iter().collect::<Vec<_>>(),
+        }});
+        let params = PatchParams {
+            field_manager: Some(labels::REWARD_MODEL_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.api(owner, key.kind)
+            .patch_metadata(name, &params, &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api(format!("adopt {kind} {name}")))?;
+        self.metrics.wrote(kind, "patch");
+        tracing::info!(namespace = owner.namespace, kind, name, "adopted");
+        Ok(())
     }
 
     async fn replace(
@@ -212,6 +243,17 @@ impl Writer {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(doing()(error)),
         }
+    }
+}
+
+/// The kind of another project, which a cluster may lack.
+pub(crate) fn http_route() -> ApiResource {
+    ApiResource {
+        group: http_route::GROUP.to_owned(),
+        version: http_route::VERSION.to_owned(),
+        api_version: format!("{}/{}", http_route::GROUP, http_route::VERSION),
+        kind: http_route::KIND.to_owned(),
+        plural: http_route::PLURAL.to_owned(),
     }
 }
 

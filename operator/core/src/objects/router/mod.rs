@@ -30,14 +30,13 @@ use crate::identity::names;
 use crate::observed::Settings;
 
 pub use access::{account, binding, role};
-pub use network::policy;
+pub use network::{policy, servers_policy};
 
 /// The port that tells of traffic.
 pub const ADMIN_PORT: i32 = 8001;
 /// Its name.
 pub const ADMIN_PORT_NAME: &str = "admin";
 
-const CONTAINER: &str = "router";
 /// Where the secret of tokens is mounted.
 const SECRETS: &str = "/secrets";
 const SECRET_VOLUME: &str = "jwt";
@@ -160,7 +159,7 @@ fn container(model: &RewardModel, settings: &Settings) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
-    let mut container = pod::reader(CONTAINER, image, args::of(model));
+    let mut container = pod::reader(names::ROUTER, image, args::of(model));
     container.volume_mounts = args::secret(model).map(|_| {
         vec![VolumeMount {
             name: SECRET_VOLUME.to_owned(),

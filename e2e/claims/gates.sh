@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# A new revision is shadowed, judged by its users' labels, shifted in, and refused where it is worse.
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+judged() { sed "s|path: tiny-reward-v1|path: $1|" "$root/manifests/samples/judged.yaml"; } # folder
+verdicts() { get helpfulness '{range .status.gates[*]}{.name}={.verdict}({.samples}) {end}'; }
+alike() { # folder: a revision that should score as the one before
+    judged "$1" | sed '/^    steps:/,/^    rollbackWindow:/{/rollbackWindow/!d}'
+    cat <<EOT
+    steps: [{shadow: {percent: 100, minPairs: 1000}}, {gate: {names: [order, shift], maxDuration: 2m}}]
+    gates:
+      - {name: order, interval: 2s, paired: {metric: RankAgreement, within: "0.3"}}
+      - {name: shift, interval: 2s, paired: {metric: ScoreShift, within: "0.1"}}
+EOT
+}
+pairs_from_users() { client feedback feedback --url $url; }
+
+kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null # it may remember a failure
+claim "v1 → v2 is shadowed, judged and promoted under load; no request fails"
+model tiny-reward-v1 | apply
+ready helpfulness
+old=$(get helpfulness '{.status.stable.revision}')
+start_client judged load --url $url --users 3000 --duration 45
+judged tiny-reward-v2 | apply
+becomes '{.status.rollout.step.kind}' Shadow
+claim "$(pairs_from_users)"
+becomes '{.status.rollout.step.kind}' Gate 90
+claim "operator: all pods anew; what was counted is not counted twice"
+kubectl -n betterai-system delete pod -l app.kubernetes.io/name=betterai-operator --wait=false >/dev/null
+ready helpfulness
+[[ $(get helpfulness '{.status.stable.revision}') != "$old" ]] || broken "the old revision is still the stable one"
+claim "$(verdicts)"
+for gate in people errors; do
+    [[ $(verdicts) == *"$gate=Pass("* ]] || broken "gate $gate: $(verdicts)"
+done
+report=$(finish_client judged)
+claim "$report"
+no_failure "$report"
+
+claim "the regressed v3 is refused by its users' labels before any request of a user reaches it"
+good=$(get helpfulness '{.status.stable.revision}')
+start_client refused load --url $url --users 3000 --duration 20
+judged tiny-reward-v3-regressed | apply
+becomes '{.status.rollout.step.kind}' Shadow
+claim "$(pairs_from_users)"
+becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
+claim "$(get helpfulness "{.status.conditions[?(@.type=='Stalled')].message}")"
+same "$(get helpfulness '{.status.stable.revision}')" "$good" "the stable revision"
+report=$(finish_client refused)
+claim "$report"
+no_failure "$report"
+[[ $(python3 -c 'import json, sys; print(len(json.loads(sys.argv[1])["model_versions"]))' "$report") == 1 ]] ||
+    broken "users met the new revision: $report"
+
+claim "v2 with all its scores shifted orders requests as v2 does, and is told from it"
+start_client shifted load --url $url --users 3000 --duration 45
+alike tiny-reward-v2-shifted | apply
+becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
+claim "$(kubectl -n demo get rwm helpfulness -o jsonpath='{range .status.gates[*]}{.name} {.verdict}: {.message}{"\n"}{end}')"
+[[ $(verdicts) == *"order=Pass("*"shift=Fail("* ]] || broken "$(verdicts)"
+report=$(finish_client shifted)
+claim "$report"
+no_failure "$report"

@@ -1,0 +1,149 @@
+//! The verdict of a look, and what is done about it.
+
+use crds::v1alpha1::ab_experiment::status::Verdict;
+use crds::v1alpha1::ab_experiment::{OnInconclusive, OnLoss, OnWin};
+use k8s_openapi::jiff::Timestamp;
+use stats::Inconclusive;
+
+use super::super::analysis::{self, Look};
+use super::super::spec::Design;
+use super::{Action, Conclusion, Notice, Step};
+use crate::gates::figures::plain;
+
+/// What a look decides, if anything.
+pub(super) fn weigh(step: &mut Step, look: &Look, design: &Design, now: Timestamp) {
+    let Ok(decision) = &look.decision else {
+        return;
+    };
+    if !analysis::is_final(&decision.verdict) {
+        return;
+    }
+    let name = |index: usize| design.candidates().get(index).map(|one| one.name.clone());
+    let (verdict, variant, reason, message, action) = match decision.verdict {
+        stats::Verdict::Running => return,
+        stats::Verdict::SampleRatioMismatch => (
+            Verdict::Invalid,
+            None,
+            "SampleRatioMismatch",
+            format!(
+                "users do not fall to variants as their weights say ({:?} instead of parts of {:?}): something loses users of an arm, and no number of this epoch can be trusted; find it before the next one",
+                look.sample_ratio.observed, look.sample_ratio.expected
+            ),
+            Action::ReturnToControl,
+        ),
+        stats::Verdict::Promote(index) => {
+            let variant = name(index);
+            let message = won(look, variant.as_deref());
+            (Verdict::Promote, variant, "Won", message, win(design))
+        }
+        stats::Verdict::RollBack => (
+            Verdict::RollBack,
+            None,
+            "Lost",
+            lost(step, look),
+            match design.policy.on_loss {
+                OnLoss::RollBack => Action::ReturnToControl,
+                OnLoss::Report => Action::Report,
+            },
+        ),
+        stats::Verdict::Inconclusive(why) => inconclusive(why, look, design),
+    };
+    conclude(
+        step,
+        design,
+        now,
+        (verdict, variant, reason, message, action),
+    );
+}
+
+type Outcome = (Verdict, Option<String>, &'static str, String, Action);
+
+fn win(design: &Design) -> Action {
+    match design.policy.on_win {
+        OnWin::Promote => Action::Promote,
+        OnWin::Report => Action::Report,
+    }
+}
+
+fn inconclusive(why: Inconclusive, look: &Look, design: &Design) -> Outcome {
+    let (reason, words) = match why {
+        Inconclusive::Futility => ("Futility", "no variant can be better by minimumEffect"),
+        Inconclusive::MaxDuration => ("MaxDuration", "maxDuration is over without a winner"),
+        Inconclusive::InsufficientData => (
+            "InsufficientData",
+            "maxDuration is over and a goal never had enough users",
+        ),
+    };
+    let (variant, action) = match (design.policy.on_inconclusive, &look.no_worse) {
+        (OnInconclusive::PromoteIfNonInferior, Some(variant)) => {
+            (Some(variant.clone()), Action::Promote)
+        }
+        (OnInconclusive::PromoteIfNonInferior, None) | (OnInconclusive::KeepControl, _) => {
+            (None, Action::ReturnToControl)
+        }
+        (OnInconclusive::Report, _) => (None, Action::Report),
+    };
+    let message = match &variant {
+        Some(variant) => format!("{words}; {variant} is shown to be no worse on every metric"),
+        None => words.to_owned(),
+    };
+    (Verdict::Inconclusive, variant, reason, message, action)
+}
+
+fn won(look: &Look, variant: Option<&str>) -> String {
+    let mut rows = look.rows.iter();
+    let row =
+        rows.find(|row| Some(row.candidate.as_str()) == variant && row.finding.effect.is_some());
+    let name = variant.unwrap_or_default();
+    match row.and_then(|row| Some((row.finding.effect?, row.finding.lower?))) {
+        Some((effect, lower)) => format!(
+            "{name} is better: by {} on its first metric, and surely by {}",
+            plain(effect),
+            plain(lower)
+        ),
+        None => format!("{name} is better"),
+    }
+}
+
+fn lost(step: &Step, look: &Look) -> String {
+    let known = step
+        .state
+        .out
+        .iter()
+        .map(|(name, why)| format!("{name}: {why}"));
+    let now = look
+        .out
+        .iter()
+        .filter(|out| !step.state.out.contains_key(&out.candidate));
+    let now = now.map(|out| format!("{}: {}", out.candidate, out.why));
+    format!(
+        "every variant is out ({})",
+        known.chain(now).collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// Writes the verdict down.
+pub(super) fn conclude(
+    step: &mut Step,
+    design: &Design,
+    now: Timestamp,
+    (verdict, variant, reason, message, action): Outcome,
+) {
+    let waits = action == Action::Promote && design.policy.require_approval;
+    step.notices.push(Notice {
+        reason: "Decided",
+        message: message.clone(),
+    });
+    step.state.paused = false;
+    step.state.conclusion = Some(Conclusion {
+        verdict,
+        variant,
+        reason: reason.to_owned(),
+        message,
+        decided_at: now,
+        epoch: step.state.epoch.as_ref().map_or(0, |epoch| epoch.id),
+        action,
+        approved_at: (!waits).then_some(now),
+        applied_at: None,
+    });
+}

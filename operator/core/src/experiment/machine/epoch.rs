@@ -1,0 +1,132 @@
+//! When an epoch begins, and why.
+//!
+//! Invariants: an epoch has one set of variants, weights, revisions and metrics from its beginning to its
+//! end, so that two allocations are never mixed in one analysis; where variants come or go, the others' users
+//! stay where they are as far as that can be.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::super::seen::Seen;
+use super::super::slots::Slots;
+use super::super::spec::Design;
+use super::{Epoch, Notice, State, Step};
+use crate::identity::canonical;
+
+/// A verdict is left behind where what is compared was changed after it.
+pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+    if step.state.conclusion.is_none() {
+        return;
+    }
+    let changed = step.state.epoch.as_ref().is_some_and(|epoch| {
+        epoch.fingerprint != design.fingerprint(seen.experiment) || epoch.weights != weights(design)
+    });
+    // Stopped before it began: there is nothing that could have changed.
+    if changed {
+        step.state = State {
+            epoch: step.state.epoch.take(),
+            ..State::default()
+        };
+    }
+}
+
+/// What is compared was changed while nothing was dealt, and then the experiment was stopped: the verdict is of
+/// what it is now.
+pub(super) fn settle(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+    if let Some(epoch) = &mut step.state.epoch {
+        epoch.fingerprint = design.fingerprint(seen.experiment);
+        epoch.weights = weights(design);
+    }
+}
+
+/// Opens the first epoch, or the next where what it rests on has changed.
+pub(super) fn advance(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+    let fingerprint = design.fingerprint(seen.experiment);
+    let weights = weights(design);
+    gone(step, seen, design);
+    let reason = match &step.state.epoch {
+        None => "the experiment begins".to_owned(),
+        Some(epoch) => match change(epoch, seen, design, &fingerprint, &weights) {
+            Some(reason) => reason,
+            None => return,
+        },
+    };
+    let before = step.state.epoch.as_ref();
+    // Where the weights are the same, nobody is moved.
+    let slots = before.map_or_else(
+        || Slots::new(&design.variants),
+        |epoch| epoch.slots.dealt_anew(&design.variants),
+    );
+    let id = before.map_or(1, |epoch| epoch.id.saturating_add(1));
+    let revisions: BTreeMap<String, String> = design
+        .variants
+        .iter()
+        .filter_map(|variant| {
+            let model = seen.models.get(&variant.model)?;
+            Some((variant.name.clone(), model.revision.clone()?))
+        })
+        .collect();
+    step.notices.push(Notice {
+        reason: "EpochBegun",
+        message: format!("epoch {id}: {reason}"),
+    });
+    step.state = State {
+        started_at: Some(seen.now),
+        epoch: Some(Epoch {
+            id,
+            started_at: seen.now,
+            reason,
+            slots,
+            fingerprint,
+            weights,
+            revisions,
+        }),
+        paused: step.state.paused,
+        ..State::default()
+    };
+    gone(step, seen, design);
+}
+
+/// A candidate whose RewardModel is gone is out.
+fn gone(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+    for variant in design.candidates() {
+        if step.state.epoch.is_some() && !seen.models.contains_key(&variant.model) {
+            let why = format!("its RewardModel {} is gone", variant.model);
+            step.state.out.entry(variant.name.clone()).or_insert(why);
+        }
+    }
+}
+
+/// What has changed, if anything.
+fn change(
+    epoch: &Epoch,
+    seen: &Seen<'_>,
+    design: &Design,
+    fingerprint: &str,
+    weights: &str,
+) -> Option<String> {
+    if epoch.weights != weights {
+        return Some("the variants have changed".to_owned());
+    }
+    if epoch.fingerprint != fingerprint {
+        return Some("what is compared has changed: metrics, margins, or levels".to_owned());
+    }
+    design.variants.iter().find_map(|variant| {
+        let revision = seen.models.get(&variant.model)?.revision.as_ref()?;
+        let before = epoch.revisions.get(&variant.name)?;
+        (before != revision).then(|| {
+            format!(
+                "variant {} has another revision: {revision} instead of {before}",
+                variant.name
+            )
+        })
+    })
+}
+
+/// A hash of the variants, their models and weights.
+fn weights(design: &Design) -> String {
+    let each = design.variants.iter();
+    let each = each.map(|one| json!([one.name, one.model, one.weight]));
+    canonical::short_hash(&each.collect())
+}

@@ -1,0 +1,130 @@
+//! An experiment's winner as a revision of its endpoint, ahead of the spec.
+//!
+//! Owns what the annotation `betterai.dev/override: <revision>@<spec revision>` means, and the record that it
+//! names. It must not know why a variant has won. Invariants: nothing of the spec is changed; an override holds
+//! as long as the spec produces the revision that it was made at, and ends when the spec produces another; what
+//! follows from it is a rollout like any other.
+
+use crds::conditions::StalledReason;
+use crds::v1alpha1::reward_model::model::Model;
+use crds::{RewardModel, labels};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::Failure;
+use crate::children;
+use crate::identity::{self, RevisionHash, Verification};
+use crate::observed::{Claim, Observed, Winner, annotation};
+use crate::reading::Reading;
+use crate::records::{Content, Record, Role};
+use crate::spec;
+
+/// What makes a winner a revision of its endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Promotion {
+    /// The record, where it is not there yet.
+    pub(crate) record: Option<(Record, Content)>,
+    /// The text of the annotation.
+    pub(crate) annotation: String,
+}
+
+/// What is observed, with the model that was promoted in the place of the spec's; `None` where nothing is.
+pub(crate) fn ahead(own: &Reading<'_>) -> Option<Observed> {
+    let written = annotation(&own.observed.model.metadata, labels::OVERRIDE)?;
+    let (revision, at) = written.split_once('@')?;
+    let (revision, at) = (RevisionHash::parse(revision)?, RevisionHash::parse(at)?);
+    if own.target.revision() != Some(&at) {
+        return None;
+    }
+    let record = own.record(&revision)?;
+    let mut model = record.promoted.clone()?;
+    model.digest.clone_from(&record.digest);
+    Some(with(own.observed, model))
+}
+
+/// The same with another model.
+fn with(observed: &Observed, model: Model) -> Observed {
+    let mut other = observed.clone();
+    other.model.spec.model = model;
+    let claim = |observed: &Observed| {
+        spec::claim(&observed.model.spec).map(|(claim, field)| (claim.to_owned(), field))
+    };
+    other.claim = match claim(&other) {
+        None => Claim::NotNeeded,
+        same if same == claim(observed) => observed.claim,
+        // The variant's own pods have it.
+        Some(_) => Claim::Present {
+            lost: false,
+            one_pod_only: false,
+        },
+    };
+    other
+}
+
+/// What is to be written, so that the winner of this endpoint's experiment is ahead of the spec; `None` where
+/// there is no winner, or the spec is made of it, or it was written.
+///
+/// # Errors
+/// Why no pod of it can be made.
+pub(crate) fn of(own: &Reading<'_>, now: Timestamp) -> Result<Option<Promotion>, Failure> {
+    let observed = own.observed;
+    let winner = observed.experiment.as_ref();
+    let winner = winner.and_then(|standing| standing.winner.as_ref());
+    let (Some(winner), Some(at)) = (winner, own.target.revision()) else {
+        return Ok(None);
+    };
+    let promoted = with(observed, winner.model.clone()).model;
+    let hash = identity::revision_hash(&promoted.spec, &winner.facts.digest);
+    let annotation = format!("{hash}@{at}");
+    let is_written = annotation
+        == self::annotation(&observed.model.metadata, labels::OVERRIDE).unwrap_or_default();
+    if &hash == at || is_written {
+        return Ok(None);
+    }
+    let is_there = own
+        .record(&hash)
+        .is_some_and(|record| record.promoted.is_some());
+    let record = if is_there {
+        None
+    } else {
+        Some(record(own, &promoted, winner, hash, now)?)
+    };
+    Ok(Some(Promotion { record, annotation }))
+}
+
+fn record(
+    own: &Reading<'_>,
+    promoted: &RewardModel,
+    winner: &Winner,
+    hash: RevisionHash,
+    now: Timestamp,
+) -> Result<(Record, Content), Failure> {
+    // Whether its claim is there is asked when the rollout begins.
+    let source = spec::source(&promoted.spec)
+        .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))?;
+    let settings = &own.observed.settings;
+    let template = children::template(promoted, &source, &hash, &winner.facts, settings, now)?;
+    let newest = own.records.iter().map(|record| record.number).max();
+    let known = own.record(&hash);
+    let record = Record {
+        number: known.map_or_else(|| newest.unwrap_or(0) + 1, |record| record.number),
+        role: known.map_or(Role::Retired, |record| record.role),
+        outcome: known.and_then(|record| record.outcome.clone()),
+        verified: Some(Verification {
+            source: identity::source_key(&promoted.spec),
+            attempt: 0,
+        }),
+        digest: Some(winner.facts.digest.clone()),
+        golden: known
+            .map(|record| record.golden.clone())
+            .unwrap_or_default(),
+        calibration: winner.model.calibration.clone(),
+        promoted: Some(winner.model.clone()),
+        hash,
+    };
+    let content = Content {
+        spec: identity::revision_spec(&promoted.spec),
+        model: winner.facts.clone(),
+        template,
+    };
+    Ok((record, content))
+}

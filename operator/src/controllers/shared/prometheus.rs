@@ -1,0 +1,158 @@
+//! The Prometheus that is asked beside the reconciles.
+//!
+//! Owns the questions that are under way, and answers that nobody has had yet. It must not judge. Invariants: no
+//! reconcile waits for Prometheus, because one that hangs must not hold up a cut-off, an abort or a rollback;
+//! an owner has each question under way once at most; an answer that does not come is an answer of its own, never an
+//! error of a reconcile.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::Request;
+use operator_core::gates::{MAX_ANSWER_BYTES, PrometheusAnswer};
+use tokio::task::AbortHandle;
+
+use super::Owner;
+use super::asking::Asking;
+
+/// How long Prometheus may take: it gives up a query itself only after two minutes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer is true: one that nobody fetched is asked for anew.
+const FRESH: Duration = Duration::from_mins(1);
+
+/// Who hears that an answer has come.
+type News = Arc<dyn Fn(&Owner) + Send + Sync>;
+
+/// The Prometheus of this operator.
+pub(crate) struct Prometheus {
+    client: Asking,
+    /// Without the slash at its end.
+    url: Option<Arc<str>>,
+    /// By the uid of who asks, then by query.
+    asked: Arc<Mutex<HashMap<String, HashMap<String, Asked>>>>,
+    news: News,
+}
+
+/// A query.
+#[derive(Debug)]
+enum Asked {
+    UnderWay(AbortHandle),
+    Answered(PrometheusAnswer, Instant),
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        match self {
+            Self::UnderWay(task) => task.abort(),
+            Self::Answered(..) => {}
+        }
+    }
+}
+
+impl Prometheus {
+    pub(crate) fn new(
+        client: Asking,
+        url: Option<&str>,
+        news: impl Fn(&Owner) + Send + Sync + 'static,
+    ) -> Self {
+        let url = url.map(|url| url.trim_end_matches('/').into());
+        Self {
+            client,
+            url,
+            asked: Arc::default(),
+            news: Arc::new(news),
+        }
+    }
+
+    /// The answer to a query. Where there is none yet, it is asked for, and whoever asks hears of it.
+    pub(crate) fn answer(&self, owner: &Owner, query: &str) -> Option<PrometheusAnswer> {
+        let Some(url) = &self.url else {
+            let why = "this operator was told of no Prometheus: set its flag --prometheus-url";
+            return Some(PrometheusAnswer::Unreachable(why.to_owned()));
+        };
+        let mut all = self.asked();
+        let own = all.entry(owner.uid.clone()).or_default();
+        match own.get(query) {
+            Some(Asked::UnderWay(_)) => return None,
+            Some(Asked::Answered(answer, at)) if at.elapsed() < FRESH => {
+                let answer = answer.clone();
+                own.remove(query);
+                return Some(answer);
+            }
+            Some(Asked::Answered(..)) | None => {}
+        }
+        let task = self.ask(owner, url.clone(), query.to_owned());
+        own.insert(query.to_owned(), Asked::UnderWay(task));
+        None
+    }
+
+    /// Who asked is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.asked().remove(uid);
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Asked>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, owner: &Owner, url: Arc<str>, query: String) -> AbortHandle {
+        let (client, news) = (self.client.clone(), self.news.clone());
+        let (asked, owner) = (self.asked.clone(), owner.clone());
+        let task = tokio::spawn(async move {
+            let within = tokio::time::timeout(PATIENCE, ask(&client, &url, &query)).await;
+            let answer = match within {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => PrometheusAnswer::Unreachable(format!("{url}: {error}")),
+                Err(_) => PrometheusAnswer::Unreachable(format!("{url}: no answer in 5 s")),
+            };
+            {
+                let mut all = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever is gone has forgotten the question.
+                let Some(own) = all.get_mut(&owner.uid) else {
+                    return;
+                };
+                own.insert(query, Asked::Answered(answer, Instant::now()));
+            }
+            news(&owner);
+        });
+        task.abort_handle()
+    }
+}
+
+async fn ask(client: &Asking, url: &str, query: &str) -> anyhow::Result<PrometheusAnswer> {
+    let query = encoded(query);
+    let request = Request::get(format!("{url}/api/v1/query?query={query}"));
+    let (_, body) = client.ask(request, MAX_ANSWER_BYTES).await?;
+    Ok(PrometheusAnswer::read(&body))
+}
+
+/// A text as a part of a URL's query.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+            let digits = [byte >> 4, byte & 0xf].map(|half| digit(half).to_ascii_uppercase());
+            encoded.push('%');
+            encoded.extend(digits);
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_one_parameter_whatever_is_in_it() {
+        assert_eq!(
+            encoded(r#"sum(rate(a{b="c&d"}[5m])) > 1"#),
+            "sum%28rate%28a%7Bb%3D%22c%26d%22%7D%5B5m%5D%29%29%20%3E%201"
+        );
+        assert_eq!(encoded("é"), "%C3%A9");
+    }
+}
