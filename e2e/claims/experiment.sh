@@ -7,6 +7,21 @@ experiment() { # more lines of the spec
     cat "$root/manifests/samples/experiment.yaml"
     printf '%s\n' "$@"
 }
+# Everybody is answered by control; v2 scores the same afterwards.
+paired() { # more lines of the spec
+    sed '/^  metrics:/,$d' "$root/manifests/samples/experiment.yaml"
+    cat <<EOT2
+  mode: Paired
+  metrics:
+    - name: prefers
+      role: Goal
+      kind: PairedAccuracy
+      source: {preferences: {}}
+      direction: Increase
+      minimumEffect: {absolute: "0.05"}
+EOT2
+    printf '%s\n' "$@"
+}
 of() { kubectl -n demo get abx v2-vs-v1 -o "jsonpath=$1"; } # path
 comes() { # path, value, seconds
     local i
@@ -63,5 +78,32 @@ comes '{.status.phase}' Applied 30
 report=$(finish_client users)
 claim "  $report"
 no_failure "$report"
+kubectl -n demo delete abx v2-vs-v1 >/dev/null
+
+claim "two RewardModels of one model: Inconclusive at maxDuration, and everybody is control's again"
+named helpfulness-v2 tiny-reward-v1 | apply
+ready helpfulness-v2
+experiment '  schedule: {minDuration: 5s, maxDuration: 30s}' "$looks" | apply
+comes '{.status.phase}' Running 60
+start_client users users --url $url --users 2500 --rate 100 --duration 30 --event accepted --chance v1=0.4 --chance v2=0.4
+comes '{.status.decision.verdict}' Inconclusive 60
+claim "  $(of '{.status.decision.message}')"
+comes '{.status.phase}' Applied 30
+report=$(finish_client users)
+claim "  $report"
+no_failure "$report"
+kubectl -n demo delete abx v2-vs-v1 >/dev/null
+
+claim "Paired, with labelled pairs that both score: the same verdict of far fewer"
+named helpfulness-v2 tiny-reward-v2 | apply
+ready helpfulness-v2
+paired "$quick" "$looks" | apply
+comes '{.status.phase}' Running 60
+taken=$(client feedback feedback --url $url)
+claim "  $taken"
+comes '{.status.decision.verdict}' Promote 60
+claim "  $(of '{.status.decision.message}')"
+claim "  $(of '{range .status.results[*]}{.metric}/{.variant}: {.effect} ({.lower} to {.upper}) of {.count}; {end}')"
+same "$(of '{.status.decision.variant}')" v2 "the winner"
 kubectl -n demo delete abx v2-vs-v1 >/dev/null
 kubectl -n demo delete rwm helpfulness helpfulness-v2 --wait >/dev/null

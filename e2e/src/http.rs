@@ -7,11 +7,13 @@
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two attempts to reach a Service that nobody is known to serve yet.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A server by its URL, `http://HOST:PORT`, and the connections that are kept to it.
 #[derive(Debug)]
@@ -51,6 +53,15 @@ impl Client {
             host,
             kept: Mutex::default(),
         })
+    }
+
+    /// Waits until somebody takes connections, as long as a request is waited for: a client's node learns where
+    /// a new Service's pods are a little after they are ready, and that is nobody's failure.
+    pub fn until_reached(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.connect().is_err() && Instant::now() < until {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Posts JSON over a connection of its own.

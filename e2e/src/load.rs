@@ -21,6 +21,8 @@ pub struct Report {
     pub failures: usize,
     /// Why.
     pub failures_by_kind: BTreeMap<String, usize>,
+    /// When the first of them left, and the last, in seconds after the first request.
+    pub failed_from_to_s: Option<(f64, f64)>,
     /// Answers of each model version.
     pub model_versions: BTreeMap<String, usize>,
     /// The most often that the answers of one prompt changed their version: once for each time that traffic
@@ -38,7 +40,12 @@ pub struct Report {
 }
 
 impl Report {
-    fn add(&mut self, prompt: String, left: Instant, outcome: anyhow::Result<String>) {
+    fn add(
+        &mut self,
+        prompt: String,
+        (began, left): (Instant, Instant),
+        outcome: anyhow::Result<String>,
+    ) {
         let took = left.elapsed();
         self.requests += 1;
         match outcome {
@@ -49,6 +56,9 @@ impl Report {
             }
             Err(error) => {
                 self.failures += 1;
+                let at = (left - began).as_secs_f64();
+                let (from, to) = self.failed_from_to_s.unwrap_or((at, at));
+                self.failed_from_to_s = Some((from.min(at), to.max(at)));
                 *self
                     .failures_by_kind
                     .entry(format!("{error:#}"))
@@ -99,6 +109,7 @@ pub fn run(
     (rate, users): (u32, Option<NonZero<u32>>),
     stop: &AtomicBool,
 ) -> Report {
+    client.until_reached();
     let report = Arc::new(Mutex::new(Report::default()));
     let (began, mut sent, mut flying) = (Instant::now(), 0_u32, Vec::new());
     for pair in pairs.iter().cycle() {
@@ -117,7 +128,7 @@ pub fn run(
             let left = Instant::now();
             let outcome = score(&client, &body, kept);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-            report.add(prompt, left, outcome);
+            report.add(prompt, (began, left), outcome);
         }));
         flying.retain(|thread| !thread.is_finished());
         sent += 1;

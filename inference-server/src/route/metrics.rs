@@ -151,6 +151,14 @@ fn of_experiment(to: &mut DescriptorEncoder, figures: &TrialFigures) -> fmt::Res
         let labels = [("variant", variant.as_str())];
         ConstGauge::new(u64::from(of.ready)).encode(family.encode_family(&labels)?)?;
     }
+    let name = "reward_router_experiment_left_alone";
+    let help =
+        "Whether a variant keeps failing, and stable answers its users; it is tried now and then";
+    let mut family = gauge(to, name, help)?;
+    for (variant, of) in &figures.variants {
+        let labels = [("variant", variant.as_str())];
+        ConstGauge::new(u64::from(of.is_left_alone)).encode(family.encode_family(&labels)?)?;
+    }
     let counts: [(&str, &str, Count); 5] = [
         (
             "reward_router_experiment_requests",

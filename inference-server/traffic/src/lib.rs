@@ -3,7 +3,7 @@
 //! Owns the rules that the routers follow and that the operator applies to the routers' reports: the
 //! traffic table ([`table`]), the assignment of keys ([`assignment`]), the weights as they are acted
 //! upon ([`effective`]), the choice of an endpoint ([`balance`], [`ejection`]), the bounds of retries
-//! ([`budget`]), the cut-off ([`cutoff`]), what a router says of itself ([`status`]) and what it has seen
+//! ([`budget`]), whether a failing variant is asked ([`breaker`]), the cut-off ([`cutoff`]), what a router says of itself ([`status`]) and what it has seen
 //! of a rollout ([`evidence`]).
 //!
 //! It must not know of a runtime, a client, a clock or a random source: times ([`Millis`]) and random
@@ -12,6 +12,7 @@
 
 pub mod assignment;
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod cutoff;
 pub mod effective;

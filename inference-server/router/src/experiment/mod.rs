@@ -10,12 +10,13 @@ mod pairs;
 mod recording;
 mod way;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use inference_scoring::{ScoreError, Wanted};
 use traffic::Millis;
 use traffic::assignment::{Assigner, Key};
+use traffic::breaker::Breaker;
 use traffic::evidence::Unit;
 use traffic::table::experiment::{Arm, Experiment, Mode, Name, OnMissingKey};
 use traffic::table::{Place, Table, UserKey};
@@ -34,12 +35,24 @@ pub(crate) struct Known<'a> {
     pub(crate) services: &'a dyn Fn(&str) -> Option<Vec<crate::Seen>>,
 }
 
+/// Whether a variant is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Guard(Mutex<Breaker>);
+
+impl Guard {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Breaker> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An experiment of the table, with those who serve its variants.
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub(crate) assigner: Assigner,
     /// By arm; `None` for the control, which the stable revision serves.
     groups: Vec<Option<Group>>,
+    /// By arm; shared with the views that come after.
+    guards: Vec<Arc<Guard>>,
     names: Vec<Arc<str>>,
     wanted: Arc<Wanted>,
     /// Whether the epoch has begun here. Shared with the views that come after.
@@ -60,35 +73,53 @@ impl Trial {
         let is_same = held.is_some_and(|held| held.uid == experiment.uid);
         let before = before.and_then(|view| view.trial.as_ref());
         let before = before.filter(|_| is_same);
-        let groups = experiment.variants().iter().map(|variant| {
-            let target = variant.target.as_ref()?;
-            let group = before.and_then(|trial| trial.named(&variant.name));
-            let group = group.filter(|group| {
-                let of = &group.target;
-                of.revision == target.revision
-                    && of.digest == target.digest
-                    && of.calibration == target.calibration
-            });
-            let endpoints = endpoints(&target.place, group, known.services);
-            Some(Group::new(target.clone(), None, endpoints, group, now))
-        });
+        let (groups, guards) = experiment
+            .variants()
+            .iter()
+            .map(|variant| {
+                let Some(target) = &variant.target else {
+                    return (None, Arc::default());
+                };
+                let known_as = before.and_then(|trial| trial.named(&variant.name));
+                let known_as = known_as.filter(|(group, _)| {
+                    let of = &group.target;
+                    of.revision == target.revision
+                        && of.digest == target.digest
+                        && of.calibration == target.calibration
+                });
+                let (group, guard) = known_as.unzip();
+                let endpoints = endpoints(&target.place, group, known.services);
+                let group = Group::new(target.clone(), None, endpoints, group, now);
+                (Some(group), guard.cloned().unwrap_or_default())
+            })
+            .unzip();
         let names = experiment.variants().iter();
         // The next one may have a variant that nobody has looked for yet.
         let has_begun = before.filter(|_| is_epoch);
         let has_begun = has_begun.map(|trial| trial.has_begun.clone());
         Some(Self {
             assigner: Assigner::new(&experiment.salt),
-            groups: groups.collect(),
+            groups,
+            guards,
             names: names.map(|variant| variant.name.as_str().into()).collect(),
             wanted: Arc::new(wanted(table, experiment)),
             has_begun: has_begun.unwrap_or_default(),
         })
     }
 
-    fn named(&self, name: &Name) -> Option<&Group> {
-        let mut all = self.names.iter().zip(&self.groups);
-        let (_, group) = all.find(|(of, _)| ***of == *name.as_str())?;
-        group.as_ref()
+    fn named(&self, name: &Name) -> Option<(&Group, &Arc<Guard>)> {
+        let mut names = self.names.iter();
+        let place = names.position(|of| **of == *name.as_str())?;
+        Some((self.groups.get(place)?.as_ref()?, self.guards.get(place)?))
+    }
+
+    /// Whether an arm's variant is asked.
+    pub(crate) fn guard(&self, arm: Arm) -> Option<&Guard> {
+        self.guards.get(arm.place()).map(Arc::as_ref)
+    }
+
+    pub(crate) fn guards(&self) -> impl Iterator<Item = &Guard> {
+        self.guards.iter().map(Arc::as_ref)
     }
 
     /// Who serves an arm; `None` for the control.

@@ -15,6 +15,7 @@ use traffic::evidence::experiment::{
 use traffic::table::Table;
 use traffic::table::experiment::{Arm, Signal, Source};
 
+use super::Guard;
 use crate::Router;
 use crate::evidence::score_of;
 use crate::router::Identity;
@@ -78,6 +79,8 @@ pub struct VariantFigures {
     pub missing: u64,
     /// Endpoints that take requests.
     pub ready: u32,
+    /// Whether it is left alone because it keeps failing.
+    pub is_left_alone: bool,
 }
 
 /// The evidence of the epoch that is counted, and of the one before.
@@ -395,15 +398,17 @@ impl Trials {
         }
     }
 
-    fn figures(&self, ready: Option<Vec<u32>>) -> TrialFigures {
+    fn figures(&self, state: Vec<(u32, bool)>) -> TrialFigures {
         let open = self.open.as_ref().filter(|_| self.is_in_force);
         let names = open.map(|open| open.subject().variants.as_slice());
         let names = names.unwrap_or_default().iter();
-        let mut ready = ready.unwrap_or_default().into_iter();
+        let mut state = state.into_iter();
         let variants = names.map(|name| {
             let of = self.variants.get(name.as_str()).copied();
+            let (ready, is_left_alone) = state.next().unwrap_or_default();
             let figures = VariantFigures {
-                ready: ready.next().unwrap_or_default(),
+                ready,
+                is_left_alone,
                 ..of.unwrap_or_default()
             };
             (name.to_string(), figures)
@@ -451,7 +456,14 @@ impl Router {
 
     /// The numbers of the experiment as they are now.
     pub fn experiment_figures(&self) -> TrialFigures {
-        let ready = self.ready_variants();
-        self.0.trials().figures(ready)
+        let ready = self.ready_variants().unwrap_or_default();
+        let view = self.0.view.load();
+        let trial = view.as_ref().and_then(|view| view.trial.as_ref());
+        let is_open = |guard: &Guard| guard.lock().is_open();
+        let alone = trial
+            .into_iter()
+            .flat_map(|trial| trial.guards().map(is_open));
+        let state = ready.into_iter().zip(alone).collect();
+        self.0.trials().figures(state)
     }
 }

@@ -2,29 +2,32 @@
 //!
 //! Owns who answers where an arm's variant does not, and what the request counts as. Invariants: a request
 //! counts once, for the arm that its user is in, whoever answers (intention to treat); what a client sees is
-//! within its deadline; stable is asked in a variant's place within the budget of fallbacks, and counts as an
-//! error of the variant.
+//! within its deadline; stable is asked in a variant's place within the budget of fallbacks, and without one
+//! for a variant that is left alone because it keeps failing; either counts as an error of the variant.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inference_scoring::{ScoreError, Scores};
+use traffic::breaker::Leave;
 use traffic::evidence::experiment::Ended;
 use traffic::table::Role;
 use traffic::table::experiment::Mode;
 
-use super::{Enrolled, Exposed, Outcome, pairs};
+use super::{Enrolled, Exposed, Guard, Outcome, pairs};
 use crate::ask::Unasked;
 use crate::endpoints::Group;
 use crate::events::Takeover;
 use crate::router::Shared;
 use crate::score::{Way, Whose, measured_by, refused};
-use crate::tracked::{Tried, is_good};
+use crate::tracked::{Tried, is_declined, is_good, is_scored};
 
 /// A request of an arm, until it is counted.
 struct Counted<'a> {
     shared: &'a Arc<Shared>,
     exposed: Option<Exposed>,
+    /// That of its variant, where that was asked.
+    guard: Option<&'a Guard>,
     began: Instant,
     /// How long a variant is waited for: who leaves before says nothing of it.
     patience: Duration,
@@ -37,10 +40,14 @@ impl Counted<'_> {
     }
 
     fn ended(&mut self, tried: Option<&Tried>, other: Option<&Tried>, took: Option<Duration>) {
+        let is_error = is_error(tried, other);
+        let is_open = tried.is_some_and(is_declined) && !is_error;
+        if let Some(guard) = self.guard.take().filter(|_| !is_open) {
+            guard.lock().ended(!is_error, self.shared.clock.now());
+        }
         let Some(exposed) = self.exposed.take() else {
             return;
         };
-        let is_error = !tried.is_some_and(is_good);
         let shown = if is_error { other } else { tried };
         let scores = shown.and_then(|shown| shown.as_ref().ok());
         let is_remembered = !is_error && scores.is_some_and(|scores| scores.timings.cached);
@@ -77,6 +84,7 @@ impl<'a> Way<'a> {
         let counted = Counted {
             shared: self.shared,
             exposed: enrolled.exposed,
+            guard: None,
             began: Instant::now(),
             patience: self.view.table.fallback.hedge_after,
         };
@@ -133,15 +141,24 @@ impl<'a> Way<'a> {
     }
 
     /// By a variant, and by stable where that does not answer.
-    async fn by_variant(
+    async fn by_variant<'b>(
         &self,
         group: &Group,
-        enrolled: &Enrolled<'_>,
-        mut counted: Counted<'_>,
+        enrolled: &Enrolled<'b>,
+        mut counted: Counted<'b>,
     ) -> Result<Scores, ScoreError> {
         let may = self.view.table.fallback.enabled;
         let stable = self.view.of(Role::Stable);
         let stable = stable.filter(|stable| may && stable.is_usable());
+        let guard = enrolled.trial.guard(enrolled.arm);
+        if let (Some(guard), Some(stable)) = (guard, stable) {
+            let patience = self.until.saturating_duration_since(Instant::now());
+            let may = guard.lock().asks(patience, self.shared.clock.now());
+            match may {
+                Leave::Ask => counted.guard = Some(guard),
+                Leave::LeaveAlone => return self.instead_of_it(stable, counted).await,
+            }
+        }
         let held = match self.take(group, None) {
             Ok(held) => held,
             Err(nobody) => {
@@ -171,7 +188,7 @@ impl<'a> Way<'a> {
         tokio::pin!(second);
         let (tried, other) = tokio::select! {
             tried = &mut first => {
-                if is_good(&tried) {
+                if is_scored(&tried) {
                     counted.end(Some(&tried), None);
                     return tried.map_err(Unasked::error);
                 }
@@ -191,6 +208,21 @@ impl<'a> Way<'a> {
         decided(tried, other)
     }
 
+    /// By stable, where the variant is left alone.
+    async fn instead_of_it(
+        &self,
+        stable: &Group,
+        mut counted: Counted<'_>,
+    ) -> Result<Scores, ScoreError> {
+        let other = match self.take(stable, None) {
+            Ok(held) => self.by(stable, held).await,
+            Err(nobody) => Err(refused(nobody)),
+        };
+        self.count(stable, &other);
+        counted.ended(None, Some(&other), None);
+        other.map_err(Unasked::error)
+    }
+
     /// The variant has answered, well or not.
     async fn in_its_place(
         &self,
@@ -198,7 +230,7 @@ impl<'a> Way<'a> {
         tried: Tried,
         mut counted: Counted<'_>,
     ) -> Result<Scores, ScoreError> {
-        let taken = match stable.filter(|_| !is_good(&tried)) {
+        let taken = match stable.filter(|_| !is_scored(&tried)) {
             Some(stable) => self.take(stable, None).ok().map(|held| (stable, held)),
             None => None,
         };
@@ -223,7 +255,12 @@ impl<'a> Way<'a> {
     ) {
         let (exposed, began) = (counted.exposed, counted.began);
         let patience = self.shared.trials().patience();
-        counted.ended(None, Some(other), None);
+        // What stable declines, the variant need not have scored.
+        counted.ended(
+            Some(other).filter(|other| is_declined(other)),
+            Some(other),
+            None,
+        );
         let Some((exposed, patience)) = exposed.zip(patience) else {
             return;
         };
@@ -234,6 +271,15 @@ impl<'a> Way<'a> {
             let _ = tokio::time::timeout(left, first).await;
             shared.trials().took(exposed, began.elapsed());
         });
+    }
+}
+
+/// Whether a variant owes an answer: stable has scored what it declined, or it has not answered at all.
+fn is_error(tried: Option<&Tried>, other: Option<&Tried>) -> bool {
+    match tried {
+        Some(tried) if is_declined(tried) => other.is_some_and(is_scored),
+        Some(tried) => !is_good(tried),
+        None => true,
     }
 }
 

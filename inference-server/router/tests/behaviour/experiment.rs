@@ -2,6 +2,7 @@
 
 use inference_scoring::Trial;
 use router::{Happening, NoEvidence, NotTaken, Told};
+use traffic::assignment::{Assigner, Key};
 use traffic::evidence::experiment::{Evidence, Sums};
 use traffic::table::experiment::Arm;
 
@@ -150,6 +151,66 @@ async fn what_a_variant_does_not_answer_no_client_sees_and_is_its_error() {
             "{does:?}"
         );
     }
+}
+
+/// With the budget of fallbacks that is shipped, a fifth.
+#[tokio::test]
+async fn users_of_a_variant_that_fails_wholly_are_stables_after_ten_requests_and_come_back() {
+    let (stable, other) = (Server::start("s").await, Server::start("c").await);
+    let mut table = table_of(1, &stable, &[&other], json!({}));
+    table["fallback"] = json!({"enabled": true, "hedgeAfterMs": 300, "budgetPercent": 20});
+    let router = over(&table).await;
+    // Enough for a budget to be there, and as many again.
+    for number in 0..60 {
+        ask_as(&router, &user(number)).await.unwrap();
+    }
+    let before = counted(&router, arm(1)).0;
+    other.now(Does::Fails);
+    let mut failed = 0;
+    for number in 0..400 {
+        failed += u32::from(ask_as(&router, &user(number)).await.is_err());
+    }
+    assert!(failed <= 10, "{failed}");
+    let (requests, errors) = counted(&router, arm(1));
+    assert!(requests - before > 150);
+    // All of them are the variant's errors, though hardly any was sent to it.
+    assert_eq!(errors, requests - before);
+    let sent = other.questions();
+    let alone = || router.experiment_figures().variants[1].1.is_left_alone;
+    assert!(alone() && sent < 100, "{sent}");
+    other.now(Does::Scores);
+    let number = (0..60).find(|number| {
+        // Its users stay in their arm.
+        let of = Assigner::new("salt").place(Key::prompt(user(*number).as_bytes()));
+        of.slot.get() >= 5_000
+    });
+    let user = user(number.unwrap());
+    let until = Instant::now() + Duration::from_secs(10);
+    while alone() && Instant::now() < until {
+        ask_as(&router, &user).await.unwrap();
+        tokio::time::sleep(20 * MS).await;
+    }
+    assert_eq!(revision(&ask_as(&router, &user).await.unwrap()), "c");
+}
+
+#[tokio::test]
+async fn what_a_variant_declines_and_stable_scores_is_the_variants_error() {
+    let (stable, other, router) = two(json!({})).await;
+    other.now(Does::Declines);
+    for number in 0..12 {
+        let scores = ask_as(&router, &user(number)).await.unwrap();
+        assert_eq!(revision(&scores), "s");
+    }
+    let (requests, errors) = counted(&router, arm(1));
+    assert!(requests > 2 && errors == requests);
+    // What both decline is the client's.
+    stable.now(Does::Declines);
+    for number in 0..12 {
+        let declined = ask_as(&router, &user(number)).await.unwrap_err();
+        assert!(matches!(declined, ScoreError::Input { .. }));
+    }
+    assert_eq!(counted(&router, arm(1)), (2 * requests, errors));
+    assert_eq!(counted(&router, CONTROL).1, 0);
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub mod table;
 pub mod totals;
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod testing;
