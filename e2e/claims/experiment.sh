@@ -46,7 +46,7 @@ old=$(get helpfulness '{.status.stable.revision}')
 claim "users of v2 are content more often: the verdict is Promote, after approval it is live, and nobody has switched"
 experiment "$quick" "$looks" | apply
 comes '{.status.phase}' Running 60
-start_client users users --url $url --users 2500 --rate 100 --duration 75 --event accepted --chance v1=0.3 --chance v2=0.45
+start_client users users --url $url --users 2500 --rate 100 --duration 60 --event accepted --chance v1=0.3 --chance v2=0.45
 comes '{.status.decision.verdict}' Promote 90
 claim "  $(of '{.status.decision.message}')"
 same "$(of '{.status.decision.variant}')" v2 "the winner"
@@ -71,7 +71,7 @@ named helpfulness-v2 tiny-reward-v3-regressed | apply
 ready helpfulness-v2
 experiment '  schedule: {minDuration: 1h, maxDuration: 2h}' "$looks" | apply
 comes '{.status.phase}' Running 60
-start_client users users --url $url --users 4000 --rate 100 --duration 40 --event accepted --chance v1=0.45 --chance v2=0.15
+start_client users users --url $url --users 4000 --rate 100 --duration 30 --event accepted --chance v1=0.45 --chance v2=0.15
 comes '{.status.decision.verdict}' RollBack 60
 claim "  $(of '{.status.decision.message}')"
 comes '{.status.phase}' Applied 30
@@ -81,11 +81,14 @@ no_failure "$report"
 kubectl -n demo delete abx v2-vs-v1 >/dev/null
 
 claim "two RewardModels of one model: Inconclusive at maxDuration, and everybody is control's again"
+kubectl -n demo delete rwm helpfulness --wait >/dev/null # it serves v2, ahead of its spec
+model tiny-reward-v1 | apply
+ready helpfulness
 named helpfulness-v2 tiny-reward-v1 | apply
 ready helpfulness-v2
-experiment '  schedule: {minDuration: 5s, maxDuration: 30s}' "$looks" | apply
+experiment '  schedule: {minDuration: 5s, maxDuration: 20s}' "$looks" | apply
 comes '{.status.phase}' Running 60
-start_client users users --url $url --users 2500 --rate 100 --duration 30 --event accepted --chance v1=0.4 --chance v2=0.4
+start_client users users --url $url --users 2500 --rate 100 --duration 20 --event accepted --chance v1=0.4 --chance v2=0.4
 comes '{.status.decision.verdict}' Inconclusive 60
 claim "  $(of '{.status.decision.message}')"
 comes '{.status.phase}' Applied 30
