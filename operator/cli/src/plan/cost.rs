@@ -36,9 +36,9 @@ impl Unit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cost {
     pub(super) unit: Unit,
-    /// Half of the experiments that find the effect at all have found it by then, or more.
+    /// Half of the experiments have found the effect by then.
     pub(super) typical: f64,
-    /// So large a part as was asked for has.
+    /// The part that was asked for has.
     pub(super) planned: f64,
     /// What one look at the end would take for the same.
     pub(super) fixed: f64,

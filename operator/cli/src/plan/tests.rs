@@ -144,7 +144,7 @@ fn a_manifest_that_ends_too_early_is_told_so() {
     let coverage = ("assignment:", "assignment:\n    coveragePercent: 10");
     let text = of_sample("--baseline 0.3 --users-per-day 100000", coverage).unwrap();
     assert!(
-        text.contains("2.8 days"),
+        text.contains("2.7 days"),
         "a tenth of the users come in: {text}"
     );
 }

@@ -411,7 +411,7 @@ fn evidence_that_cannot_be_read_says_where_and_what_to_write() {
         (
             "x.yaml",
             "kind: Pod\nmetadata: {name: answers-evidence-accepted}".to_owned(),
-            "no evidence of answers",
+            "this is no ConfigMap",
         ),
         ("x.yaml", "a: [".to_owned(), "no YAML"),
         (
