@@ -22,7 +22,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Says how many users an experiment needs, and for how long, before it begins.
-    Plan(Plan),
+    Plan(Box<Plan>),
     /// Runs the decision over recorded evidence, by the operator's own code.
     Replay(Replay),
     /// Says why an endpoint serves what its spec does not, and what to commit; or how an experiment stands.

@@ -1,6 +1,8 @@
 //! The worked example of docs/experiments.md: each command runs as it is written, and prints what is written
 //! below it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

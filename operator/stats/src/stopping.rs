@@ -1,7 +1,7 @@
 //! When a sequential test will stop: how much it takes, said before it begins.
 //!
 //! Owns the distribution of the information at which the one-sided normal mixture rejects, by recursive
-//! numerical integration of a normal walk below a boundary (Armitage, McPherson and Rowe 1969), with
+//! numerical integration of a normal walk below a boundary (Armitage, `McPherson` and Rowe 1969), with
 //! Siegmund's correction (1985) for looks that follow each other without a gap. It must not know of users or
 //! time: information is `(effect/se)^2`, and [`crate::Plan::units`] says what it costs. Invariants: what has
 //! stopped never grows less with more information; a test that looks at every moment stops no earlier for it
@@ -108,12 +108,14 @@ impl Walk {
         let low = information - spread;
         let width = (top.min(information + spread) - low).max(0.0) / f64::from(POINTS);
         let point = |index: u32| low + (f64::from(index) + 0.5) * width;
-        let density = |point: f64| match before {
-            Some(before) => before.onward(information - before.at, point),
-            None => {
+        let density = |point: f64| {
+            let first = || {
                 let sd = sqrt(information);
                 BELL / sd * bell((point - information) / sd)
-            }
+            };
+            before.map_or_else(first, |before| {
+                before.onward(information - before.at, point)
+            })
         };
         let mass = (0..POINTS).map(|index| width * density(point(index)));
         Self {

@@ -9,7 +9,7 @@ fn endpoint(written: Option<&str>, stable: &str, reason: &str) -> RewardModel {
     let annotations = written.map(|text| json!({ "betterai.dev/override": text }));
     serde_json::from_value(json!({
         "apiVersion": "betterai.dev/v1alpha1", "kind": "RewardModel",
-        "metadata": {"name": "helpfulness", "namespace": "n", "annotations": annotations.unwrap_or(json!({}))},
+        "metadata": {"name": "helpfulness", "namespace": "n", "annotations": annotations.unwrap_or_else(|| json!({}))},
         "spec": {"model": {"source": {"pvc": {"claimName": "models", "path": "tiny-reward-v1"}}}},
         "status": {
             "stable": {"revision": stable},

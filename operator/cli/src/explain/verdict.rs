@@ -2,6 +2,8 @@
 //!
 //! Invariant: every number is the status' own.
 
+use std::fmt::Write;
+
 use crds::ABExperimentStatus;
 use crds::v1alpha1::ab_experiment::status::{LeftOut, ResultStatus};
 use crds::value::{Decimal, Word};
@@ -16,7 +18,7 @@ pub(crate) fn text(name: &str, status: &ABExperimentStatus) -> String {
         .into_iter()
         .flatten()
     {
-        text.push_str(&format!("{sentence}\n"));
+        let _ = writeln!(text, "{sentence}");
     }
     text.push_str(&users(status));
     if let Some(results) = status
@@ -64,7 +66,7 @@ fn users(status: &ABExperimentStatus) -> String {
         })
         .collect();
     if !each.is_empty() {
-        text.push_str(&format!("users: {}", each.join(", ")));
+        let _ = write!(text, "users: {}", each.join(", "));
         if let Some(ratio) = &status.sample_ratio {
             let is_sound = ratio.verdict == "OK";
             let words = if is_sound {
@@ -72,17 +74,18 @@ fn users(status: &ABExperimentStatus) -> String {
             } else {
                 "NOT as their weights say"
             };
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "; they fall {words} (p {})",
                 shown(ratio.p_value.as_ref())
-            ));
+            );
         }
         text.push('\n');
     }
     let left_out = status.left_out.clone().unwrap_or_default();
     let left_out = left_out_words(&left_out);
     if !left_out.is_empty() {
-        text.push_str(&format!("not counted: {}\n", left_out.join(", ")));
+        let _ = writeln!(text, "not counted: {}", left_out.join(", "));
     }
     text
 }

@@ -149,13 +149,11 @@ fn of_metric(plan: &Plan, design: &Design, metric: &Metric, level: Alpha) -> Res
         match (size, metric.axis) {
             (Size::Absolute(size), _) => Ok(size.get()),
             (Size::Relative(part), Axis::Logarithm) => Ok(part.get().ln_1p()),
-            (Size::Relative(part), Axis::Plain) => match control {
-                Some(control) => Ok(part.get() * control.abs()),
-                None => {
-                    let what = "control's mean, which the relative size is a part of";
-                    Ok(part.get() * numbers.need("--baseline", what, |mean| mean != 0.0)?.abs())
-                }
-            },
+            (Size::Relative(part), Axis::Plain) => {
+                let what = "control's mean, which the relative size is a part of";
+                let mean = || numbers.need("--baseline", what, |mean| mean != 0.0);
+                Ok(part.get() * control.map_or_else(mean, Ok)?.abs())
+            }
         }
     };
     let control = shape.control();
@@ -226,8 +224,8 @@ impl Shape {
     /// Control's value, where it is known.
     const fn control(self) -> Option<f64> {
         match self {
-            Self::Proportion { control } => Some(control),
-            Self::Ratio {
+            Self::Proportion { control }
+            | Self::Ratio {
                 spread: Spread::Share(control),
                 ..
             } => Some(control),

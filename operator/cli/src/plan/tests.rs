@@ -12,8 +12,8 @@ fn given(flags: &str) -> Plan {
         .unwrap()
         .command
     {
-        Command::Plan(plan) => plan,
-        other => panic!("{other:?}"),
+        Command::Plan(plan) => *plan,
+        Command::Replay(_) | Command::Explain(_) => panic!("{line}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A plan for people and for programs.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 use traffic::evidence::experiment::MAX_USERS;
 
@@ -16,14 +18,15 @@ pub(super) fn text(asked: &[Asked], costs: &[Costs], common: &Common) -> String 
         text.push_str(&head(asked, common));
         text.push_str(&table(costs, common));
         for note in notes(costs, common) {
-            text.push_str(&format!("{note}\n"));
+            let _ = writeln!(text, "{note}");
         }
         text.push('\n');
     }
-    text.push_str(&format!(
-        "planned: {} of 100 experiments have found an effect of that size by then, however often one looks. typical: half of\nthem have, and stop there. one look: what a test would take that is looked at once, at the end.\n",
+    let _ = writeln!(
+        text,
+        "planned: {} of 100 experiments have found an effect of that size by then, however often one looks. typical: half of\nthem have, and stop there. one look: what a test would take that is looked at once, at the end.",
         number(100.0 * common.power)
-    ));
+    );
     text
 }
 
@@ -97,7 +100,9 @@ fn table(costs: &Costs, common: &Common) -> String {
                     amount(cost.fixed),
                 ]);
             }
-            Err(why) => without.push_str(&format!("{mode}: {why}\n")),
+            Err(why) => {
+                let _ = writeln!(without, "{mode}: {why}");
+            }
         }
     }
     columns(&rows) + &without

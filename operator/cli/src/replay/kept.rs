@@ -1,4 +1,4 @@
-//! Evidence as the operator keeps it: ConfigMaps `NAME-evidence-METRIC`.
+//! Evidence as the operator keeps it: objects `NAME-evidence-METRIC`.
 //!
 //! Invariants: sums of another design are refused by name; what was latched from look to look is used only where
 //! the manifest's status says that it is of the same design.

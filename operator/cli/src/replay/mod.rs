@@ -1,6 +1,6 @@
 //! `replay`: the operator's decision over recorded evidence.
 //!
-//! The way of the data: [`kept`] (the ConfigMaps of an experiment) or [`table`] (a row for each visit of a user)
+//! The way of the data: [`kept`] (the objects of an experiment) or [`table`] (a row for each visit of a user)
 //! → ledgers → [`run`] (the operator's own look, step and status) → [`crate::explain::verdict`]. It decides
 //! nothing itself: what it prints is the status that the operator would write. Invariant: a table goes
 //! through the router's own recorder and the operator's own ledgers, so that it is counted as traffic is.
@@ -10,6 +10,8 @@ mod run;
 mod table;
 #[cfg(test)]
 mod tests;
+
+use std::fmt::Write;
 
 use std::time::Duration;
 
@@ -95,11 +97,12 @@ fn text(looks: &[Looked], last: &Looked, design: &Design, each: bool) -> String 
         ..last.status.clone()
     };
     text.push_str(&verdict::text(&design.name, &status));
-    text.push_str(&format!(
-        "after {} and {} looks\n",
+    let _ = writeln!(
+        text,
+        "after {} and {} looks",
         crate::text::days(days(last.elapsed)),
         looks.len()
-    ));
+    );
     text
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crds::ABExperiment;
 use crds::v1alpha1::ab_experiment::Mode;
 use jiff::Timestamp;
+use operator_core::experiment::ledger::Ledger;
 use operator_core::experiment::spec::{Design, Source};
 use traffic::assignment::{Assigner, Key};
 use traffic::evidence::Unit;
@@ -121,7 +122,7 @@ struct Signals {
 impl Counting {
     fn new(experiment: &ABExperiment, design: &Design, began: Timestamp) -> Result<Self, Failure> {
         let replay = Replay::new(experiment, &design.uid, 1, began)?;
-        let subjects = replay.ledgers.values().map(|ledger| ledger.subject());
+        let subjects = replay.ledgers.values().map(Ledger::subject);
         let metrics = subjects.clone().flat_map(|subject| subject.metrics.clone());
         let metrics = metrics.collect();
         let first: Option<Subject> = replay

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use operator_core::experiment::ledger::Ledger;
 use traffic::assignment::{Assigner, Key};
 use traffic::evidence::Unit;
@@ -70,16 +71,14 @@ impl Visits {
     /// With a time: one user of each variant in turn, over 40 hours.
     fn with_times(&self) -> String {
         let mut text = "at,user,variant,accepted,errors\n".to_owned();
-        for (place, (user, arm, accepts, fails)) in self.of().enumerate() {
-            let second = 144_000 * (place as i64 % 600) / 600;
+        for (place, (user, arm, accepts, fails)) in (0_i64..).zip(self.of()) {
+            let second = 144_000 * (place % 600) / 600;
             let at = Timestamp::from_second(1_777_600_000 + second).unwrap();
             writeln!(text, "{at},{user},v{},{accepts},{fails}", arm + 1).unwrap();
         }
         text
     }
 }
-
-use jiff::Timestamp;
 
 fn replayed(manifest: &str, name: &str, text: &str, each: bool) -> Result<String, Failure> {
     let evidence = [(name.to_owned(), text.to_owned())];
@@ -320,10 +319,21 @@ fn what_was_latched_counts_only_for_the_design_that_it_was_latched_for() {
     assert!(same.starts_with("answers: RollBack"), "{same}");
 }
 
+/// Each file's name and text, and a part of what is said of it.
+fn says(cases: &[(&str, String, &str)]) {
+    for (name, text, part) in cases {
+        let told = match replayed(MANIFEST, name, text, false) {
+            Ok(text) => text,
+            Err(failure) => failure.to_string(),
+        };
+        assert!(told.contains(part), "{text:?}: {told}");
+    }
+}
+
 #[test]
 fn evidence_that_cannot_be_read_says_where_and_what_to_write() {
     let head = "user,variant,accepted,errors\n";
-    for (name, text, part) in [
+    says(&[
         (
             "x.csv",
             String::new(),
@@ -393,6 +403,12 @@ fn evidence_that_cannot_be_read_says_where_and_what_to_write() {
                 .to_owned(),
             "some rows have at",
         ),
+    ]);
+}
+
+#[test]
+fn lines_and_objects_that_cannot_be_read_say_what_is_wrong() {
+    says(&[
         (
             "x.jsonl",
             "[1]".to_owned(),
@@ -424,13 +440,7 @@ fn evidence_that_cannot_be_read_says_where_and_what_to_write() {
             kept(&EQUAL, MANIFEST, 3).replace("ledger.json", "lost.json"),
             "there is no ledger.json",
         ),
-    ] {
-        let told = match replayed(MANIFEST, name, &text, false) {
-            Ok(text) => text,
-            Err(failure) => failure.to_string(),
-        };
-        assert!(told.contains(part), "{text:?}: {told}");
-    }
+    ]);
 }
 
 #[test]
@@ -475,7 +485,7 @@ fn an_elapsed_time_may_be_said() {
             each: false,
             output: Output::Text,
         };
-        answer(&asked).map_or_else(|failure| failure.to_string(), |text| text)
+        answer(&asked).unwrap_or_else(|failure| failure.to_string())
     };
     assert!(told("1h").starts_with("answers: Running"));
     assert!(told("24h").starts_with("answers: Promote v2"));

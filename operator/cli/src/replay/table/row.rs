@@ -1,6 +1,7 @@
 //! Rows of a table, out of either form.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use super::csv;
 /// A visit of a user.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
-    /// FILE:LINE.
+    /// `FILE:LINE`.
     pub(super) place: String,
     pub(super) user: String,
     pub(super) variant: String,
@@ -24,7 +25,7 @@ const OWN: [&str; 3] = ["user", "variant", "at"];
 /// The rows of a text that has these columns beside those of each visit.
 pub(super) fn read(file: &str, text: &str, columns: &[String]) -> Result<Vec<Row>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let records = if file.ends_with(".csv") {
+    let records = if Path::new(file).extension().is_some_and(|end| end == "csv") {
         of_csv(text, columns)?
     } else {
         of_lines(text, columns)?
