@@ -46,6 +46,12 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture
 
+.PHONY: bench-experiments
+bench-experiments: ## simulated experiments, 2,000 healthy ones of each kind: how often the verdict is wrong (20 minutes)
+	@mkdir -p target/bench
+	EXPERIMENTS_JSON=$(CURDIR)/target/bench/experiments.json $(CARGO) test --release --locked -p operator-core \
+		two_thousand_experiments -- --ignored --nocapture
+
 .PHONY: bench-router
 bench-router: ## what a request costs in the router, beside nginx: CPU, time, memory (minutes)
 	@hack/deps router-bench

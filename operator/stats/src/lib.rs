@@ -12,7 +12,8 @@
 //! Everywhere A is control and B the candidate. Sums become an [`Arm`] ([`Moments`], [`Cells`]), two arms
 //! an [`Estimate`] ([`difference_of_means`], [`difference_of_proportions`], [`paired`], [`stratified`]),
 //! and an estimate evidence ([`NormalMixture`]). Counts become evidence at once ([`beta_binomial`],
-//! [`event_split`], [`Discordance`], [`sample_ratio`]), and so do bounded values ([`Bounded`]).
+//! [`event_split`], [`Discordance`], [`sample_ratio`]), and so do bounded values ([`Bounded`]). What a decision will
+//! cost is said beforehand by [`Plan`] and [`Stopping`].
 
 mod allocation;
 mod alpha_budget;
@@ -42,6 +43,7 @@ mod quantile;
 mod ratio;
 mod special;
 mod srm;
+mod stopping;
 mod stratified;
 
 pub use allocation::{Allocation, Range, SLOTS};
@@ -71,4 +73,5 @@ pub use proportions::{Proportion, difference_of_proportions};
 pub use quantile::{Histogram, Quantile, exceedance, tolerated_steps};
 pub use ratio::Cells;
 pub use srm::{ArmUsers, sample_ratio, sample_ratio_of};
+pub use stopping::{Stopping, fixed_information};
 pub use stratified::{Epoch, stratified};

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crds::v1alpha1::ab_experiment::{Kind, Mode, Role, Test};
 use stats::{
-    ArmUsers, Candidate, Decision, Experiment, Goal, Guardrail, GuardrailPolicy, Latched,
+    Alpha, ArmUsers, Candidate, Decision, Experiment, Goal, Guardrail, GuardrailPolicy, Latched,
     Malformed, Scale, Verdict, decide, eligibility, required_error, sample_ratio, still_needed,
 };
 
@@ -166,6 +166,14 @@ pub fn look(looked: &Looked<'_>) -> Look {
         decision,
         no_worse,
     }
+}
+
+/// The level at which each metric has to show what a promotion needs, in the order of the design (stats.md 2.1).
+/// `None` where a level would be too small to be a number.
+pub fn benefit_levels(design: &Design) -> Option<Vec<Alpha>> {
+    let roles = Roles::of(design)?;
+    let places = 0..design.metrics.len();
+    Some(places.map(|place| roles.levels(place).benefit).collect())
 }
 
 /// What every metric says of a candidate.

@@ -1,10 +1,13 @@
 //! Experiments that were simulated over the shipped code: what two routers record, what the operator folds of
 //! their documents, and the decision, looked at every tick. A few hundred experiments in the normal run; two
-//! thousand of each scenario in the ignored one (`-- --ignored --nocapture`), which prints a row each and
-//! writes them to the file that `EXPERIMENTS_JSON` names.
+//! thousand of each scenario in the ignored one (`make bench-experiments`), which prints a row each with standard
+//! errors, and writes the rows to the file that `EXPERIMENTS_JSON` names.
 //!
 //! Users are alike within themselves: each has its own rate of errors and its own liking, and comes back with
-//! several requests.
+//! several requests. Beside each verdict stands what looking often does to a test that is made for one look, and
+//! to the estimate at the moment of a promotion.
+
+mod table;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use super::analysis::{self, Looked, Tracks};
 use super::ledger::{self, Ledger, Ledgers, subjects};
 use super::spec::Design;
 use super::testing::World;
+use table::{Table, planned};
 
 const LONG: u32 = 2_000;
 const ALPHA: f64 = 0.05;
@@ -64,6 +68,8 @@ struct Scenario {
     lost: f64,
     /// Whether the goal is the mean number of clicks, of which a user has several that are alike.
     mean: bool,
+    /// Control's part of the users beside one part of the variant's.
+    control_weight: u32,
 }
 
 const EQUAL: Scenario = Scenario {
@@ -73,13 +79,24 @@ const EQUAL: Scenario = Scenario {
     errors: 0.01,
     lost: 0.0,
     mean: false,
+    control_weight: 1,
 };
 
-const SCENARIOS: [Scenario; 6] = [
+/// The first of them are healthy: nothing is to be found.
+const HEALTHY: usize = 3;
+const BETTER: usize = 3;
+
+const SCENARIOS: [Scenario; 7] = [
     EQUAL,
     Scenario {
         name: "A/A, mean of correlated events",
         mean: true,
+        ..EQUAL
+    },
+    // mozilla/experimenter#16011
+    Scenario {
+        name: "A/A, weights 19:1",
+        control_weight: 19,
         ..EQUAL
     },
     Scenario {
@@ -108,6 +125,10 @@ const SCENARIOS: [Scenario; 6] = [
 struct Conclusion {
     verdict: Verdict,
     users: u64,
+    /// The effect on the goal at the last look.
+    effect: Option<f64>,
+    /// Whether a test made for one look, two-sided at 5 %, has found a difference at any.
+    peeked: bool,
 }
 
 struct Running {
@@ -115,10 +136,12 @@ struct Running {
     random: Random,
     assigner: Assigner,
     design: Design,
+    slots: Vec<u16>,
     routers: Vec<Recorder>,
     ledgers: Ledgers,
     tracks: Tracks,
     users: u32,
+    peeked: bool,
 }
 
 impl Running {
@@ -126,6 +149,10 @@ impl Running {
         let kind = if scenario.mean { "Mean" } else { "Proportion" };
         let mut world = World::new(&json!({
             "assignment": {"salt": format!("{}/{seed}", scenario.name)},
+            "variants": [
+                {"name": "v1", "modelRef": {"name": "m1"}, "weight": scenario.control_weight},
+                {"name": "v2", "modelRef": {"name": "m2"}},
+            ],
             "schedule": {"minDuration": "0s", "maxDuration": "300h"},
             "metrics": [
                 {"name": "clicks", "role": "Goal", "kind": kind, "source": {"feedback": {"event": "click"}}, "direction": "Increase", "minimumEffect": {"absolute": "0.02"}},
@@ -156,8 +183,10 @@ impl Running {
                 .map(|(name, subject)| (name, Ledger::new(subject)))
                 .collect(),
             tracks: Tracks::new(),
+            slots: super::slots::parts(&[scenario.control_weight, 1]),
             design,
             users: 0,
+            peeked: false,
         }
     }
 
@@ -172,7 +201,7 @@ impl Running {
         let text = format!("user {user}");
         let key = Key::prompt(text.as_bytes());
         let slot = self.assigner.place(key).slot.get();
-        let arm = Arm::new(usize::from(slot >= 5_000)).unwrap();
+        let arm = Arm::new(usize::from(slot >= self.slots[0])).unwrap();
         let unit = self.assigner.unit(key);
         let is_variant = !arm.is_control();
         let own = |purpose| Self::own(user, &self.assigner, purpose);
@@ -243,15 +272,21 @@ impl Running {
             design: &self.design,
             strata: std::slice::from_ref(&totals),
             tracks: &self.tracks,
-            slots: &[5_000, 5_000],
+            slots: &self.slots,
             out: &[],
             elapsed: Duration::from_secs(u64::from(tick) * 30),
             sample_ratio_before: 0.0,
         });
         self.tracks = look.tracks;
+        let goal = &look.rows[0].finding;
+        let z = goal.effect.zip(goal.error).map(|(effect, se)| effect / se);
+        let is_eligible = goal.collecting.is_none();
+        self.peeked |= is_eligible && z.is_some_and(|z| z.abs() > 1.96);
         Conclusion {
             verdict: look.decision.unwrap().verdict,
             users: totals.users(),
+            effect: goal.effect,
+            peeked: self.peeked,
         }
     }
 }
@@ -268,62 +303,11 @@ fn run(scenario: Scenario, seed: u32, ticks: u32) -> Conclusion {
     ended
 }
 
-/// How experiments of a scenario ended.
-struct Table {
-    scenario: Scenario,
-    runs: u32,
-    promote: u32,
-    rollback: u32,
-    inconclusive: u32,
-    invalid: u32,
-    users: Vec<u64>,
-}
-
-impl Table {
-    fn of(scenario: Scenario, runs: u32, ticks: u32) -> Self {
-        let mut table = Self {
-            scenario,
-            runs,
-            promote: 0,
-            rollback: 0,
-            inconclusive: 0,
-            invalid: 0,
-            users: Vec::new(),
-        };
-        for seed in 0..runs {
-            let ended = run(scenario, seed, ticks);
-            *match ended.verdict {
-                Verdict::Promote(_) => &mut table.promote,
-                Verdict::RollBack => &mut table.rollback,
-                Verdict::Inconclusive(_) | Verdict::Running => &mut table.inconclusive,
-                Verdict::SampleRatioMismatch => &mut table.invalid,
-            } += 1;
-            table.users.push(ended.users);
-        }
-        table.users.sort_unstable();
-        table
-    }
-
-    fn row(&self) -> Value {
-        json!({
-            "scenario": self.scenario.name, "runs": self.runs, "promote": self.promote,
-            "rollback": self.rollback, "inconclusive": self.inconclusive, "invalid": self.invalid,
-            "median_users": self.users.get(self.users.len() / 2),
-        })
-    }
-
-    /// The part of the experiments, three standard errors of a part of `level` above it at most.
-    fn is_at_most(&self, count: u32, level: f64) -> bool {
-        let runs = f64::from(self.runs);
-        f64::from(count) <= runs * level + 3.0 * (runs * level * (1.0 - level)).sqrt()
-    }
-}
-
 #[test]
 fn looking_at_it_every_tick_does_not_change_its_error_rate() {
     // posthog#55439, statsig docs#457
-    for (scenario, runs) in SCENARIOS.iter().take(2).zip([150, 150]) {
-        let table = Table::of(*scenario, runs, 15);
+    for scenario in SCENARIOS.iter().take(HEALTHY) {
+        let table = Table::of(*scenario, 120, 15);
         assert!(
             table.is_at_most(table.promote + table.rollback, ALPHA),
             "{}",
@@ -336,17 +320,17 @@ fn looking_at_it_every_tick_does_not_change_its_error_rate() {
 #[test]
 fn what_is_better_wins_and_what_is_worse_loses() {
     let ends = |place: usize| Table::of(SCENARIOS[place], 8, 2 * TICKS);
-    let better = ends(2);
+    let better = ends(BETTER);
     assert!(
         better.promote >= 4 && better.rollback == 0,
         "{}",
         better.row()
     );
-    for place in [3, 4] {
+    for place in [4, 5] {
         let worse = ends(place);
         assert!(worse.rollback >= 4 && worse.promote == 0, "{}", worse.row());
     }
-    let lost = Table::of(SCENARIOS[5], 4, 80);
+    let lost = Table::of(SCENARIOS[6], 4, 80);
     assert!(lost.invalid >= 2, "{}", lost.row());
 }
 
@@ -354,25 +338,29 @@ fn what_is_better_wins_and_what_is_worse_loses() {
 #[ignore = "two thousand experiments of each scenario: minutes"]
 fn two_thousand_experiments_of_each_scenario() {
     let mut rows = Vec::new();
+    println!("{}", Table::head());
     for (place, scenario) in SCENARIOS.into_iter().enumerate() {
-        let (runs, ticks) = if place < 2 {
+        let (runs, ticks) = if place < HEALTHY {
             (LONG, TICKS)
+        } else if place == BETTER {
+            (LONG / 4, planned(scenario, 0.8))
         } else {
             (LONG / 10, 2 * TICKS)
         };
         let table = Table::of(scenario, runs, ticks);
-        println!("{}", table.row());
-        if place < 2 {
+        println!("{}", table.line());
+        rows.push(table.row());
+        if place < HEALTHY {
             let wrong = table.promote + table.rollback;
             assert!(table.is_at_most(wrong, ALPHA), "{}", table.row());
             assert!(table.is_at_most(table.invalid, 0.001), "{}", table.row());
         }
-        if place == 2 {
-            assert!(table.promote * 10 >= runs * 8, "{}", table.row());
+        if place == BETTER {
+            let missed = table.runs - table.promote;
+            assert!(table.is_at_most(missed, 0.2), "{}", table.row());
         }
-        rows.push(table.row());
     }
     if let Some(path) = std::env::var_os("EXPERIMENTS_JSON") {
-        std::fs::write(path, Value::from(rows).to_string()).unwrap();
+        std::fs::write(path, format!("{:#}\n", Value::from(rows))).unwrap();
     }
 }
