@@ -46,7 +46,10 @@ impl fmt::Display for KernelError {
                 what,
                 expected,
                 found,
-            } => write!(f, "{what}: the shape asks for {expected} numbers, there are {found}"),
+            } => write!(
+                f,
+                "{what}: the shape asks for {expected} numbers, there are {found}"
+            ),
             Self::Shape(sentence) => f.write_str(sentence),
             Self::NotFinite { row, column } => write!(
                 f,

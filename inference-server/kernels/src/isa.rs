@@ -6,9 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::simd::{Op, Portable};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Op, Portable};
 
 /// An instruction set that kernels are, or may be, written for; the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,7 +94,10 @@ impl fmt::Display for IsaError {
         match self {
             Self::Unknown(name) => {
                 let names = Isa::ALL.map(Isa::as_str).join(", ");
-                write!(f, "instruction set {name:?} is not known: use one of {names}")
+                write!(
+                    f,
+                    "instruction set {name:?} is not known: use one of {names}"
+                )
             }
             Self::Missing(isa) => {
                 let (needs, usable) = (isa.needs(), usable());

@@ -10,12 +10,11 @@ use crate::packed::{Packed, Panels};
 use crate::pool::{Pool, Shared, Tasks, spread};
 use crate::product::{Bf16, F32, Int8, Product};
 use crate::quantise::Quantised;
-use crate::simd::{LANES, Op, Simd};
+use crate::simd::{LANES, Op, Simd, load_part, store_part};
 use crate::tile::{GROUP, Rows, Weights, add_products};
 
-/// Bytes of activations that a task goes through again and again: half of a small second-level cache.
-const ACTIVATIONS: usize = 1 << 18;
-const FEWEST_ROWS: usize = 24;
+/// Rows that a task takes at most: a block of inputs of these is less than half of a second-level cache
+/// of 512 KiB, and each weight that comes from further away is used for all of them.
 const MOST_ROWS: usize = 192;
 
 /// What happens to the sums of a layer, after its bias.
@@ -90,8 +89,9 @@ impl<'a> Job<'a> {
         out: Shared<'a>,
     ) -> Self {
         let rows = x.len() / packed.inputs;
-        let fitting = ACTIVATIONS / (packed.inputs * size_of::<f32>());
-        let rows_of_a_task = fitting.clamp(FEWEST_ROWS, MOST_ROWS) / 6 * 6;
+        // As even as tiles allow, so that no task is left with few rows.
+        let chunks = rows.div_ceil(MOST_ROWS).max(1);
+        let rows_of_a_task = rows.div_ceil(chunks).next_multiple_of(6).max(6);
         let matrices = if packed.gated { 2 } else { 1 };
         let panels = packed.outputs.div_ceil(LANES) * matrices;
         let tasks = rows.div_ceil(rows_of_a_task) * panels.div_ceil(GROUP);
@@ -192,9 +192,9 @@ impl Job<'_> {
                     Residual::None => {}
                     Residual::Add(residual) => {
                         let residual = residual.get(place..place + width).unwrap_or_default();
-                        y = s.add(y, load_part(s, residual));
+                        y = s.add(y, load_part(s, residual, 0.0));
                     }
-                    Residual::Onto => y = s.add(y, load_part(s, out)),
+                    Residual::Onto => y = s.add(y, load_part(s, out, 0.0)),
                 }
                 store_part(s, y, out);
             }
@@ -217,32 +217,5 @@ impl Job<'_> {
             Some(bias) => s.add(y, s.load(bias)),
             None => y,
         }
-    }
-}
-
-/// Up to 16 numbers; zeros where there are no more.
-#[inline(always)]
-pub(crate) fn load_part<S: Simd>(s: S, from: &[f32]) -> S::F {
-    if let Some(whole) = from.first_chunk() {
-        return s.load(whole);
-    }
-    let mut lanes = [0.0; LANES];
-    for (lane, x) in lanes.iter_mut().zip(from) {
-        *lane = *x;
-    }
-    s.load(&lanes)
-}
-
-/// The first of 16 numbers, as many as `to` has.
-#[inline(always)]
-pub(crate) fn store_part<S: Simd>(s: S, x: S::F, to: &mut [f32]) {
-    if let Some(whole) = to.first_chunk_mut() {
-        s.store(x, whole);
-        return;
-    }
-    let mut lanes = [0.0; LANES];
-    s.store(x, &mut lanes);
-    for (to, lane) in to.iter_mut().zip(lanes) {
-        *to = lane;
     }
 }

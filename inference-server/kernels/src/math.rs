@@ -5,7 +5,7 @@
 //! NaN.
 
 use crate::isa::Kernels;
-use crate::simd::{LANES, Op, Simd};
+use crate::simd::{LANES, Op, Simd, load_part, store_part};
 
 /// Largest relative error of [`exp`], in units of 2^-23, where the result is not subnormal.
 pub const EXP_ERROR: f64 = 2.0;
@@ -171,19 +171,6 @@ enum Function {
     Of(Activation),
 }
 
-impl Function {
-    #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: &mut [f32; LANES]) {
-        let lanes = s.load(x);
-        let result = match self {
-            Self::Exp => v_exp(s, lanes),
-            Self::Erf => v_erf(s, lanes),
-            Self::Of(activation) => activation.of(s, lanes),
-        };
-        s.store(result, x);
-    }
-}
-
 struct Each<'a>(Function, &'a mut [f32]);
 
 impl Op for Each<'_> {
@@ -192,17 +179,14 @@ impl Op for Each<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self(function, values) = self;
-        let (whole, rest) = values.as_chunks_mut();
-        for x in whole {
-            function.apply(s, x);
-        }
-        let mut last = [0.0; LANES];
-        for (last, x) in last.iter_mut().zip(rest.iter()) {
-            *last = *x;
-        }
-        function.apply(s, &mut last);
-        for (x, last) in rest.iter_mut().zip(last) {
-            *x = last;
+        for part in values.chunks_mut(LANES) {
+            let x = load_part(s, part, 0.0);
+            let y = match function {
+                Function::Exp => v_exp(s, x),
+                Function::Erf => v_erf(s, x),
+                Function::Of(activation) => activation.of(s, x),
+            };
+            store_part(s, y, part);
         }
     }
 }

@@ -90,14 +90,15 @@ impl<'a> Matrix<'a> {
         outputs: usize,
         inputs: usize,
     ) -> Result<Self, KernelError> {
-        let shape = || KernelError::Shape(format!("a matrix [{outputs}, {inputs}] cannot be packed"));
+        let shape =
+            || KernelError::Shape(format!("a matrix [{outputs}, {inputs}] cannot be packed"));
         let numbers = outputs.checked_mul(inputs).ok_or_else(shape)?;
         if numbers == 0 {
             return Err(shape());
         }
-        let whole = bytes.len().is_multiple_of(stored.width());
-        let found = bytes.len() / stored.width();
-        KernelError::length("weights", numbers, if whole { found } else { found + 1 })?;
+        let width = stored.width();
+        KernelError::length("weights", numbers, bytes.len() / width)?;
+        KernelError::length("bytes of weights", numbers * width, bytes.len())?;
         Ok(Self {
             bytes,
             stored,
@@ -259,7 +260,11 @@ impl Packed {
                 size_of_val(panels.as_slice()) + size_of_val(scales.as_slice())
             }
         };
-        panels + self.bias.as_deref().map_or(0, size_of_val::<[[f32; LANES]]>)
+        panels
+            + self
+                .bias
+                .as_deref()
+                .map_or(0, size_of_val::<[[f32; LANES]]>)
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) trait Product<S: Simd> {
     /// Weights in registers.
     type Wide: Copy;
 
+    /// Rows of the largest tile whose sums stay in 16 registers: a product that is not fused with its
+    /// addition needs some for itself.
+    const ROWS: usize;
     /// Sums of nothing.
     const NOTHING: Self::Stored;
     /// An activation of nothing.
@@ -55,6 +58,7 @@ macro_rules! floats {
             type Sum = S::F;
             type Wide = S::F;
 
+            const ROWS: usize = 6;
             const NOTHING: Self::Stored = [0.0; LANES];
             const SILENCE: f32 = 0.0;
 
@@ -101,6 +105,7 @@ impl<S: Simd> Product<S> for Int8 {
     type Sum = S::I;
     type Wide = S::Pairs;
 
+    const ROWS: usize = 4;
     const NOTHING: Self::Stored = [0; LANES];
     const SILENCE: [i16; 2] = [0; 2];
 

@@ -16,6 +16,9 @@ pub(crate) const GROUP: usize = 4;
 /// cache of 32 KiB.
 const BLOCK: usize = 256;
 
+/// Steps ahead of which weights are asked for: processors do it by themselves, but not across pages.
+const AHEAD: usize = 64;
+
 /// Rows of activations, one behind the other.
 pub(crate) struct Rows<'a, T> {
     /// The first row begins where it begins.
@@ -79,9 +82,12 @@ fn block<S: Simd, P: Product<S>>(
     steps: (usize, usize),
     sums: &mut [P::Stored],
 ) {
-    let full = rows.count / S::ROWS * S::ROWS;
+    let most = S::ROWS.min(if S::PANELS == 1 { P::ROWS } else { 6 });
+    let full = rows.count / most * most;
     if S::ROWS == 2 {
         strip::<S, P, 2, 1>(s, rows, weights, steps, (0, full), sums);
+    } else if most == 4 {
+        strip::<S, P, 4, 1>(s, rows, weights, steps, (0, full), sums);
     } else if S::PANELS == 1 {
         strip::<S, P, 6, 1>(s, rows, weights, steps, (0, full), sums);
     } else {
@@ -185,6 +191,7 @@ fn tile<S: Simd, P: Product<S>, const ROWS: usize, const PANELS: usize>(
     for step in 0..steps {
         let mut weights = [P::splat(s, P::SILENCE); PANELS];
         for (weight, panel) in weights.iter_mut().zip(panels) {
+            s.prefetch(panel.as_ptr().wrapping_add(step + AHEAD));
             // SAFETY: `steps` is at most the length of each panel.
             *weight = P::widen(s, unsafe { panel.get_unchecked(step) });
         }

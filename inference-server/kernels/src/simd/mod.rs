@@ -8,17 +8,19 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod part;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+pub(crate) use part::{load_part, store_part};
 pub(crate) use portable::Portable;
 
 /// Numbers of a vector. Wider machines hold one in a register, others in several: a sum over lanes is
 /// then the same everywhere.
-pub const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// A computation over any instruction set. All that it calls has to be `#[inline(always)]`: what is not
 /// inlined is compiled without the set.
@@ -44,6 +46,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// 16 pairs of i16.
     type Pairs: Copy;
 
+    /// Asks for memory that will be read soon; whether there is any at `at` does not matter.
+    fn prefetch<T>(self, at: *const T);
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
     /// From memory.

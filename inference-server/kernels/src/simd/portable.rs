@@ -44,6 +44,9 @@ impl Simd for Portable {
     type Pairs = [[i16; 2]; LANES];
 
     #[inline(always)]
+    fn prefetch<T>(self, _at: *const T) {}
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
     }
@@ -135,7 +138,10 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn to_f32(self, x: Self::I) -> Self::F {
-        #[expect(clippy::cast_precision_loss, reason = "the nearest is what is asked for")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the nearest is what is asked for"
+        )]
         x.map(|x| x as f32)
     }
 
