@@ -18,6 +18,7 @@
 //! # Ok::<(), kernels::KernelError>(())
 //! ```
 
+mod attention;
 mod error;
 mod isa;
 mod linear;
@@ -30,6 +31,7 @@ mod quantise;
 mod simd;
 mod tile;
 
+pub use attention::{Attention, Heads, Reach};
 pub use error::KernelError;
 pub use isa::{Isa, IsaError, Kernels};
 pub use linear::{Residual, Then};

@@ -10,7 +10,7 @@ use crate::simd::{LANES, Op, Simd, load_part, store_part};
 /// Largest relative error of [`exp`], in units of 2^-23, where the result is not subnormal.
 pub const EXP_ERROR: f64 = 2.0;
 /// Largest absolute error of [`erf`].
-pub const ERF_ERROR: f64 = 3e-7;
+pub const ERF_ERROR: f64 = 5e-7;
 /// Largest absolute error of [`tanh`].
 pub const TANH_ERROR: f64 = 3e-7;
 

@@ -185,7 +185,7 @@ fn softmax_gives_what_is_masked_nothing_and_keeps_nan() {
 fn norms_of_the_wrong_shape_are_refused() {
     let kernels = Kernels::best();
     let norm = |weight| Norm::Rms { weight, eps: 1e-5 };
-    let mut run = |norm, x: &[f32], out: &mut [f32]| kernels.norm(&Alone, norm, x, out);
+    let run = |norm, x: &[f32], out: &mut [f32]| kernels.norm(&Alone, norm, x, out);
     assert!(matches!(
         run(norm(&[]), &[], &mut []),
         Err(KernelError::Shape(_))
