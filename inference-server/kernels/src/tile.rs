@@ -93,25 +93,20 @@ fn block<S: Simd, P: Product<S>>(
     } else {
         strip::<S, P, 6, 4>(s, rows, weights, steps, (0, full), sums);
     }
-    let rest = (full, rows.count);
+    // Those left over, in tiles of 4, 2 and 1.
+    let left = rows.count - full;
+    let fours = full + left / 4 * 4;
+    let twos = fours + left % 4 / 2 * 2;
     if S::ROWS == 2 {
-        strip::<S, P, 1, 1>(s, rows, weights, steps, rest, sums);
+        strip::<S, P, 1, 1>(s, rows, weights, steps, (full, rows.count), sums);
     } else if S::PANELS == 1 {
-        match rows.count - full {
-            1 => strip::<S, P, 1, 4>(s, rows, weights, steps, rest, sums),
-            2 => strip::<S, P, 2, 2>(s, rows, weights, steps, rest, sums),
-            3 => strip::<S, P, 3, 2>(s, rows, weights, steps, rest, sums),
-            4 => strip::<S, P, 4, 1>(s, rows, weights, steps, rest, sums),
-            _ => strip::<S, P, 5, 1>(s, rows, weights, steps, rest, sums),
-        }
+        strip::<S, P, 4, 1>(s, rows, weights, steps, (full, fours), sums);
+        strip::<S, P, 2, 2>(s, rows, weights, steps, (fours, twos), sums);
+        strip::<S, P, 1, 4>(s, rows, weights, steps, (twos, rows.count), sums);
     } else {
-        match rows.count - full {
-            1 => strip::<S, P, 1, 4>(s, rows, weights, steps, rest, sums),
-            2 => strip::<S, P, 2, 4>(s, rows, weights, steps, rest, sums),
-            3 => strip::<S, P, 3, 4>(s, rows, weights, steps, rest, sums),
-            4 => strip::<S, P, 4, 4>(s, rows, weights, steps, rest, sums),
-            _ => strip::<S, P, 5, 4>(s, rows, weights, steps, rest, sums),
-        }
+        strip::<S, P, 4, 4>(s, rows, weights, steps, (full, fours), sums);
+        strip::<S, P, 2, 4>(s, rows, weights, steps, (fours, twos), sums);
+        strip::<S, P, 1, 4>(s, rows, weights, steps, (twos, rows.count), sums);
     }
 }
 

@@ -262,7 +262,8 @@ fn nan_and_infinity_reach_those_that_see_them_and_no_other_sequence() {
                     let known = row.iter().all(|x| x.is_finite());
                     if !(70..160).contains(&token) {
                         assert!(known, "{token}");
-                    } else if token == 100 {
+                    } else if token == 100 && (bad.is_nan() || place != 1) {
+                        // An infinite key may have a score of minus infinity, which weighs nothing.
                         assert!(!known, "{bad} {place}");
                     }
                 }

@@ -9,7 +9,9 @@ mod common;
 use std::hint::black_box;
 
 use common::{forward, numbers, pack};
-use kernels::{Activation, Alone, Format, Isa, Kernels, Packed, Quantised, Then};
+use kernels::{
+    Activation, Alone, Attention, Format, Heads, Isa, Kernels, Packed, Quantised, Reach, Then,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 fn processor_seconds() -> f64 {
@@ -17,7 +19,7 @@ fn processor_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The shortest of several runs, each each so short that it may well be undisturbed.
+/// The shortest of several runs, so short that it may well be undisturbed.
 fn seconds(mut work: impl FnMut()) -> f64 {
     work();
     let mut best = f64::INFINITY;
@@ -159,4 +161,57 @@ fn table_of_epilogues() {
         println!("128 x 768 x 3072 then {activation:?}: {:.2} ms", 1e3 * time);
     }
     black_box(forward(&layer, &numbers(768, 3), Then::default()));
+}
+
+#[test]
+#[ignore = "takes some seconds, and prints"]
+fn table_of_attention() {
+    let kernels = Kernels::best();
+    let (heads, width) = (12, 64);
+    let attention = Attention {
+        heads,
+        groups: heads,
+        width,
+        scale: 0.125,
+        cap: None,
+        reach: Reach::All,
+    };
+    let layer = |inputs, outputs| {
+        let weight = numbers(inputs * outputs, 1);
+        pack(kernels, Format::F32, (&weight, None), (outputs, inputs))
+    };
+    let layers = [
+        layer(768, 2304),
+        layer(768, 768),
+        layer(768, 3072),
+        layer(3072, 768),
+    ];
+    for (sequences, tokens) in [(1, 128), (4, 128), (1, 512), (1, 2048)] {
+        let all = sequences * tokens;
+        let fused = numbers(all * 3 * heads * width, 2);
+        let [queries, keys, values] = [0, 1, 2].map(|part| Heads {
+            values: &fused,
+            stride: 3 * heads * width,
+            first: part * heads * width,
+        });
+        let ends: Vec<usize> = (1..=sequences).map(|i| i * tokens).collect();
+        let mut out = vec![0.0; all * heads * width];
+        let time = seconds(|| {
+            kernels
+                .attention(&Alone, &attention, &ends, queries, keys, values, &mut out)
+                .unwrap();
+        });
+        let rate = (4 * sequences * tokens * tokens * heads * width) as f64 / time;
+        let linear: f64 = layers
+            .iter()
+            .map(|layer| layer_seconds(layer, all, Then::default()))
+            .sum();
+        println!(
+            "{sequences} x {tokens} tokens, 12 heads of 64: {:.2} ms, {:.1} GFLOP/s, {:.0}% of peak; {:.0}% of it and the linear layers of BERT-base",
+            1e3 * time,
+            rate / 1e9,
+            100.0 * rate / peak(kernels.isa()).unwrap_or(f64::NAN),
+            100.0 * time / (time + linear),
+        );
+    }
 }

@@ -195,9 +195,9 @@ impl Block {
             }
             store_part(s, score, to);
         }
-        for (i, power) in powers.iter_mut().enumerate() {
-            if !seen.contains(&i) {
-                *power = f32::NEG_INFINITY;
+        for keys in [0..seen.start, seen.end..KEYS] {
+            if let Some(powers) = powers.get_mut(keys) {
+                powers.fill(f32::NEG_INFINITY);
             }
         }
         let mut largest = s.splat(state.largest);
