@@ -46,7 +46,7 @@ impl Activation {
             Self::GeluTanh => {
                 let half = s.mul(x, s.splat(0.5));
                 let cubic = s.mul(s.mul(x, x), s.splat(0.044_715));
-                let inner = s.mul(x, s.splat(0.797_884_56));
+                let inner = s.mul(x, s.splat(0.797_884_6));
                 let tanh = v_tanh(s, s.mul_add(inner, cubic, inner));
                 s.mul_add(half, tanh, half)
             }
@@ -84,7 +84,7 @@ pub(crate) fn v_exp<S: Simd>(s: S, x: S::F) -> S::F {
     // Beyond these it is 0 and infinity.
     let x = clamp(s, x, -104.0, 89.0);
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-    let r = s.mul_add(n, s.splat(-0.693_359_375), x);
+    let r = s.mul_add(n, s.splat(-0.693_359_4), x);
     let r = s.mul_add(n, s.splat(2.121_944_4e-4), r);
     let tail = polynomial(
         s,
@@ -147,7 +147,7 @@ pub(crate) fn v_tanh<S: Simd>(s: S, x: S::F) -> S::F {
         square,
         [
             -2.760_768_5e-16,
-            2.000_187_9e-13,
+            2.000_188e-13,
             -8.604_672e-11,
             5.122_297e-8,
             1.485_722_4e-5,

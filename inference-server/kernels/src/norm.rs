@@ -116,10 +116,6 @@ impl Op for Normalise<'_> {
 }
 
 #[inline(always)]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "rows are far narrower than 2^23"
-)]
 fn count(x: &[f32]) -> f32 {
     x.len() as f32
 }

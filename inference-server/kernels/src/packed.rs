@@ -215,7 +215,7 @@ impl Packed {
         };
         let bias = first.1.map(|bias| {
             let other = second.and_then(|(_, bias)| bias);
-            plan.spread_out(bias, other)
+            Plan::spread_out(bias, other)
         });
         Ok(Self {
             kernels,
@@ -297,7 +297,7 @@ impl Plan<'_> {
     }
 
     /// One number a channel, in the order of panels.
-    fn spread_out(&self, first: &[f32], second: Option<&[f32]>) -> Vec<[f32; LANES]> {
+    fn spread_out(first: &[f32], second: Option<&[f32]>) -> Vec<[f32; LANES]> {
         let panels = |all: &[f32]| -> Vec<[f32; LANES]> {
             all.chunks(LANES)
                 .map(|part| {

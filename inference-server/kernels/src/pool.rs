@@ -95,7 +95,6 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// Nothing else may hold any of these numbers while the part lives.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the caller answers for what overlaps")]
     pub(crate) unsafe fn part(&self, start: usize, length: usize) -> &'a mut [f32] {
         let start = start.min(self.length);
         let length = length.min(self.length - start);

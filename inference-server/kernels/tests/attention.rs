@@ -1,5 +1,13 @@
 //! Attention against a naive one in f64, and that the bits of a sequence are its own.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "rounding is what is tested, small numbers are cut, and what tests are made of may panic"
+)]
+
 mod common;
 
 use common::{bits, numbers};

@@ -1,5 +1,12 @@
 //! Linear layers: what they compute, and that the bits of a row are its own.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "rounding is what is tested, small numbers are cut, and what tests are made of may panic"
+)]
+
 mod common;
 
 use common::{bits, bytes, forward, numbers, pack};
@@ -290,6 +297,18 @@ proptest! {
 }
 
 #[test]
+fn what_this_machine_cannot_run_is_named() {
+    // The other tests go over all that it can: here is said which they left out.
+    let missing = Isa::ALL
+        .into_iter()
+        .filter_map(|isa| Kernels::of(isa).err());
+    for error in missing {
+        println!("skipped: {error}");
+    }
+    assert!(Kernels::all().count() >= 1);
+}
+
+#[test]
 fn a_sum_is_one_chain_input_after_input() {
     let (inputs, outputs) = (700, 21);
     let (weight, bias) = (numbers(inputs * outputs, 1), numbers(outputs, 2));
@@ -298,9 +317,8 @@ fn a_sum_is_one_chain_input_after_input() {
         let fused = kernels.isa() != Isa::Portable;
         let expected: Vec<f32> = (weight.chunks(inputs).zip(&bias))
             .map(|(weight, bias)| {
-                let chain = x.iter().zip(weight).fold(0f32, |sum, (x, w)| match fused {
-                    true => x.mul_add(*w, sum),
-                    false => x * w + sum,
+                let chain = x.iter().zip(weight).fold(0f32, |sum, (x, w)| {
+                    if fused { x.mul_add(*w, sum) } else { x * w + sum }
                 });
                 chain + bias
             })

@@ -4,6 +4,13 @@
 //! Times are of this thread's processor time, so that neighbours disturb little; the peak is measured
 //! between the rows, since the clock of a shared machine moves.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "rounding is what is tested, small numbers are cut, and what tests are made of may panic"
+)]
+
 mod common;
 
 use std::hint::black_box;
@@ -42,14 +49,18 @@ fn peak(isa: Isa) -> Option<f64> {
     {
         const ROUNDS: usize = 100_000;
         match isa {
-            // SAFETY: the machine has what its kernels were found for.
             Isa::Avx2 => {
-                let time = seconds(|| unsafe { chains_avx2(ROUNDS) });
+                let time = seconds(|| {
+                    // SAFETY: the machine has what its kernels were found for.
+                    unsafe { chains_avx2(ROUNDS) };
+                });
                 Some((ROUNDS * 12 * 8 * 2) as f64 / time)
             }
-            // SAFETY: as above.
             Isa::Avx512 => {
-                let time = seconds(|| unsafe { chains_avx512(ROUNDS) });
+                let time = seconds(|| {
+                    // SAFETY: the machine has what its kernels were found for.
+                    unsafe { chains_avx512(ROUNDS) };
+                });
                 Some((ROUNDS * 24 * 16 * 2) as f64 / time)
             }
             Isa::Amx | Isa::Neon | Isa::Portable => None,
@@ -94,7 +105,7 @@ fn layer_seconds(layer: &Packed, rows: usize, then: Then<'_>) -> f64 {
     seconds(|| {
         layer
             .forward(&Alone, &x, then, &mut out, &mut room)
-            .unwrap()
+            .unwrap();
     })
 }
 

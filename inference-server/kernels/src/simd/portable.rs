@@ -138,10 +138,6 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn to_f32(self, x: Self::I) -> Self::F {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "the nearest is what is asked for"
-        )]
         x.map(|x| x as f32)
     }
 

@@ -1,5 +1,9 @@
 //! What several tests need: weights from a seed, layers of them, sums in f64.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part, and may panic"
+)]
 
 use kernels::{Alone, Format, Kernels, Matrix, Packed, Quantised, Then};
 
