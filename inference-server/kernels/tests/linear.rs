@@ -318,7 +318,11 @@ fn a_sum_is_one_chain_input_after_input() {
         let expected: Vec<f32> = (weight.chunks(inputs).zip(&bias))
             .map(|(weight, bias)| {
                 let chain = x.iter().zip(weight).fold(0f32, |sum, (x, w)| {
-                    if fused { x.mul_add(*w, sum) } else { x * w + sum }
+                    if fused {
+                        x.mul_add(*w, sum)
+                    } else {
+                        x * w + sum
+                    }
                 });
                 chain + bias
             })

@@ -43,11 +43,11 @@ struct State {
 }
 
 impl Block {
-    /// Mixes the values that the queries of `part` see, for the heads of `group`.
+    /// Mixes the values that the queries of `part` see.
     #[inline(always)]
-    pub(super) fn mix<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part, group: usize) {
+    pub(super) fn mix<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part) {
         let attention = job.attention;
-        self.begin(job, part, group);
+        self.begin(job, part);
         let tokens = part.sequence.len();
         let seen = |query| attention.reach.keys(query, tokens);
         // What a query sees begins and ends no earlier than what those before it see.
@@ -55,7 +55,8 @@ impl Block {
         let end = seen(part.queries.end - 1).end;
         for start in (first..end).step_by(KEYS) {
             let keys = start..end.min(start + KEYS);
-            self.arrange(job, part, group, keys.clone());
+            self.arrange(s, job, part, keys.clone());
+            Self::prefetch(s, job, part, keys.end..end.min(keys.end + KEYS));
             self.score(s, keys.len());
             let heads = attention.heads_of_a_group();
             for (i, query) in part.queries.clone().enumerate() {
@@ -92,12 +93,12 @@ impl Block {
         }
     }
 
-    fn begin(&mut self, job: &Job<'_>, part: &Part, group: usize) {
+    fn begin(&mut self, job: &Job<'_>, part: &Part) {
         let (heads, width) = (job.attention.heads_of_a_group(), job.attention.width);
         (self.rows, self.width) = (part.queries.len() * heads, width);
         self.queries.clear();
         for query in part.queries.clone() {
-            for head in group * heads..(group + 1) * heads {
+            for head in part.group * heads..(part.group + 1) * heads {
                 let token = part.sequence.start + query;
                 self.queries
                     .extend_from_slice(job.queries.get(token, head, width));
@@ -118,7 +119,7 @@ impl Block {
 
     /// Puts keys and values in the order in which products read them, zeros where there are no more.
     #[inline(always)]
-    fn arrange(&mut self, job: &Job<'_>, part: &Part, group: usize, keys: Range<usize>) {
+    fn arrange<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part, keys: Range<usize>) {
         let (width, count) = (self.width, keys.len());
         self.keys.clear();
         self.keys
@@ -129,7 +130,7 @@ impl Block {
         let panels = self.keys.chunks_exact_mut(width);
         for (panel, first) in panels.zip(keys.clone().step_by(LANES)) {
             for (lane, key) in (first..keys.end.min(first + LANES)).enumerate() {
-                let key = job.keys.get(part.sequence.start + key, group, width);
+                let key = job.keys.get(part.sequence.start + key, part.group, width);
                 for (lanes, x) in panel.iter_mut().zip(key) {
                     if let Some(lane) = lanes.get_mut(lane) {
                         *lane = *x;
@@ -138,11 +139,25 @@ impl Block {
             }
         }
         for (i, key) in keys.enumerate() {
-            let value = job.values.get(part.sequence.start + key, group, width);
+            let token = part.sequence.start + key;
+            let value = job.values.get(token, part.group, width);
             let panels = self.values.iter_mut().skip(i).step_by(count);
             for (lanes, value) in panels.zip(value.chunks(LANES)) {
-                if let Some(lanes) = lanes.get_mut(..value.len()) {
-                    lanes.copy_from_slice(value);
+                s.store(load_part(s, value, 0.0), lanes);
+            }
+        }
+    }
+
+    /// Asks for keys and values that are next: their rows are far from each other, so that processors do
+    /// not see what will be read.
+    #[inline(always)]
+    fn prefetch<S: Simd>(s: S, job: &Job<'_>, part: &Part, keys: Range<usize>) {
+        let width = job.attention.width;
+        for key in keys {
+            for heads in [&job.keys, &job.values] {
+                let row = heads.get(part.sequence.start + key, part.group, width);
+                for line in row.chunks(LANES) {
+                    s.prefetch(line.as_ptr());
                 }
             }
         }

@@ -15,8 +15,8 @@ use crate::simd::{Op, Simd};
 use block::Block;
 
 /// Rows (queries of all heads of a group) of a task: what it takes to put keys in order is less than a
-/// tenth of what is done with them.
-const ROWS: usize = 128;
+/// tenth of what is done with them. A multiple of the rows of a tile.
+const ROWS: usize = 192;
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Kernels {
             keys,
             values,
             out: Shared::new(out),
-            tasks: Tasks::new(parts.len() * attention.groups),
+            tasks: Tasks::new(parts.len()),
             parts,
         };
         spread(pool, || self.run(&job));
@@ -158,13 +158,15 @@ impl Kernels {
     }
 }
 
-/// Some queries of a sequence.
+/// Some queries of a sequence, of the heads of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// The tokens of the sequence.
     pub(crate) sequence: Range<usize>,
     /// Queries, counted from its beginning.
     pub(crate) queries: Range<usize>,
+    /// The head of keys and values.
+    pub(crate) group: usize,
 }
 
 impl Attention {
@@ -200,11 +202,13 @@ impl Attention {
         let mut start = 0;
         for &end in ends {
             let tokens = end - start;
-            for first in (0..tokens).step_by(step) {
-                parts.push(Part {
+            // All queries of a group before the next, since they read the same keys.
+            for group in 0..self.groups {
+                parts.extend((0..tokens).step_by(step).map(|first| Part {
                     sequence: start..end,
                     queries: first..tokens.min(first + step),
-                });
+                    group,
+                }));
             }
             start = end;
         }
@@ -230,16 +234,15 @@ impl Op for &Job<'_> {
     fn run<S: Simd>(self, s: S) {
         let mut block = Block::default();
         while let Some(task) = self.tasks.claim() {
-            let group = task % self.attention.groups;
-            let Some(part) = self.parts.get(task / self.attention.groups) else {
+            let Some(part) = self.parts.get(task) else {
                 return;
             };
-            block.mix(s, self, part, group);
+            block.mix(s, self, part);
             let (heads, width) = (self.attention.heads_of_a_group(), self.attention.width);
             for (i, query) in part.queries.clone().enumerate() {
                 let token = part.sequence.start + query;
                 for head in 0..heads {
-                    let place = (token * self.attention.heads + group * heads + head) * width;
+                    let place = (token * self.attention.heads + part.group * heads + head) * width;
                     // SAFETY: no other task has this group and these queries, and the part is dropped
                     // before the next is taken.
                     let out = unsafe { self.out.part(place, width) };
@@ -265,14 +268,13 @@ mod tests {
             reach: Reach::All,
         };
         let parts = attention.parts(&[0, 70, 70, 71]);
-        let queries: Vec<usize> = (parts.iter())
-            .flat_map(|part| {
-                part.queries
-                    .clone()
-                    .map(|query| part.sequence.start + query)
-            })
-            .collect();
-        assert_eq!(queries, (0..71).collect::<Vec<_>>());
+        for group in 0..2 {
+            let queries: Vec<usize> = (parts.iter())
+                .filter(|part| part.group == group)
+                .flat_map(|part| (part.queries.clone()).map(|query| part.sequence.start + query))
+                .collect();
+            assert_eq!(queries, (0..71).collect::<Vec<_>>());
+        }
         assert!(parts.iter().all(|part| part.queries.len() * 4 <= ROWS));
         assert_eq!(parts.last().map(|part| part.sequence.clone()), Some(70..71));
     }
