@@ -13,9 +13,14 @@ use crate::quantise::Quantised;
 use crate::simd::{LANES, Op, Simd, load_part, store_part};
 use crate::tile::{GROUP, Rows, Weights, add_products};
 
-/// Rows that a task takes at most: a block of inputs of these is less than half of a second-level cache
-/// of 512 KiB, and each weight that comes from further away is used for all of them.
+/// Bytes of activations that a task goes through for each of its panels: half of a second-level cache of
+/// 512 KiB.
+const ACTIVATIONS: usize = 288 << 10;
+
+/// Rows that a task takes at most, and, of many, at least: a weight that comes from further away is used
+/// for all of them.
 const MOST_ROWS: usize = 192;
+const MANY_ROWS: usize = 96;
 
 /// What happens to the sums of a layer, after its bias.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,7 +95,8 @@ impl<'a> Job<'a> {
     ) -> Self {
         let rows = x.len() / packed.inputs;
         // As even as tiles allow, so that no task is left with few rows.
-        let chunks = rows.div_ceil(MOST_ROWS).max(1);
+        let fitting = ACTIVATIONS / (packed.inputs * size_of::<f32>());
+        let chunks = rows.div_ceil(fitting.clamp(MANY_ROWS, MOST_ROWS)).max(1);
         let rows_of_a_task = rows.div_ceil(chunks).next_multiple_of(6).max(6);
         let matrices = if packed.gated { 2 } else { 1 };
         let panels = packed.outputs.div_ceil(LANES) * matrices;
@@ -153,9 +159,22 @@ impl Job<'_> {
             let sums = sums.get_mut(..rows.count * weights.panels);
             let sums = sums.unwrap_or_default();
             sums.fill(P::NOTHING);
+            self.prefetch(s, (row, panel), (rows.count, weights.panels));
             add_products::<S, P>(s, &rows, &weights, sums);
             // SAFETY: no other task has these rows and panels.
             unsafe { self.finish::<S, P>(s, (row, panel), rows.count, sums, scales) };
+        }
+    }
+
+    /// Asks for the output of some rows and panels, which lies far apart: a store waits for its line.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, (row, panel): (usize, usize), shape: (usize, usize)) {
+        let matrices = if self.packed.gated { 2 } else { 1 };
+        for row in row..row + shape.0 {
+            for panel in (panel..panel + shape.1).step_by(matrices) {
+                let place = row * self.packed.outputs + panel / matrices * LANES;
+                s.prefetch(self.out.address(place));
+            }
         }
     }
 

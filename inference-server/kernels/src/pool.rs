@@ -90,6 +90,12 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// Where number `start` is, to be asked for before it is written.
+    #[inline(always)]
+    pub(crate) const fn address(&self, start: usize) -> *const f32 {
+        self.start.wrapping_add(start)
+    }
+
     /// `length` numbers from `start` on; fewer where the buffer ends.
     ///
     /// # Safety

@@ -19,6 +19,9 @@ const BLOCK: usize = 256;
 /// Steps ahead of which weights are asked for: processors do it by themselves, but not across pages.
 const AHEAD: usize = 64;
 
+/// Activations of a cache line: all formats have 4 bytes for a step.
+const LINE: usize = 16;
+
 /// Rows of activations, one behind the other.
 pub(crate) struct Rows<'a, T> {
     /// The first row begins where it begins.
@@ -151,6 +154,14 @@ fn column<S: Simd, P: Product<S>, const ROWS: usize, const PANELS: usize>(
     let mut row = first;
     while row + ROWS <= end {
         let activations = array::from_fn(|i| rows.part(row + i, from, steps));
+        if panel == 0 {
+            // The first panel is where rows come from further away: they are asked for a tile before.
+            for next in row + ROWS..(row + 2 * ROWS).min(end) {
+                for line in rows.part(next, from, steps).chunks(LINE) {
+                    s.prefetch(line.as_ptr());
+                }
+            }
+        }
         let start = panel * rows.count + row;
         if let Some(sums) = sums.get_mut(start..) {
             tile::<S, P, ROWS, PANELS>(s, activations, panels, sums, rows.count);
