@@ -13,14 +13,9 @@ use crate::quantise::Quantised;
 use crate::simd::{LANES, Op, Simd, load_part, store_part};
 use crate::tile::{GROUP, Rows, Weights, add_products};
 
-/// Bytes of activations that a task goes through for each of its panels: half of a second-level cache of
-/// 512 KiB.
-const ACTIVATIONS: usize = 288 << 10;
-
-/// Rows that a task takes at most, and, of many, at least: a weight that comes from further away is used
-/// for all of them.
+/// Rows that a task takes at most: a block of inputs of these is less than half of a second-level cache
+/// of 512 KiB, and a weight that comes from further away is used for all of them.
 const MOST_ROWS: usize = 192;
-const MANY_ROWS: usize = 96;
 
 /// What happens to the sums of a layer, after its bias.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,8 +90,7 @@ impl<'a> Job<'a> {
     ) -> Self {
         let rows = x.len() / packed.inputs;
         // As even as tiles allow, so that no task is left with few rows.
-        let fitting = ACTIVATIONS / (packed.inputs * size_of::<f32>());
-        let chunks = rows.div_ceil(fitting.clamp(MANY_ROWS, MOST_ROWS)).max(1);
+        let chunks = rows.div_ceil(MOST_ROWS).max(1);
         let rows_of_a_task = rows.div_ceil(chunks).next_multiple_of(6).max(6);
         let matrices = if packed.gated { 2 } else { 1 };
         let panels = packed.outputs.div_ceil(LANES) * matrices;

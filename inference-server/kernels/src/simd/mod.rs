@@ -48,6 +48,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     /// Asks for memory that will be read soon; whether there is any at `at` does not matter.
     fn prefetch<T>(self, at: *const T);
+    /// The same for memory that will be read later: not into the first-level cache.
+    fn prefetch_far<T>(self, at: *const T);
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
     /// From memory.

@@ -47,6 +47,9 @@ impl Simd for Portable {
     fn prefetch<T>(self, _at: *const T) {}
 
     #[inline(always)]
+    fn prefetch_far<T>(self, _at: *const T) {}
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
     }
