@@ -17,7 +17,8 @@ use std::hint::black_box;
 
 use common::{forward, numbers, pack};
 use kernels::{
-    Activation, Alone, Attention, Format, Heads, Isa, Kernels, Packed, Quantised, Reach, Then,
+    Activation, Alone, Attention, Format, Heads, Isa, Kernels, Matrix, Packed, Quantised, Reach,
+    Then,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -223,6 +224,25 @@ fn table_of_attention() {
             rate / 1e9,
             100.0 * rate / peak(kernels.isa()).unwrap_or(f64::NAN),
             100.0 * time / (time + linear),
+        );
+    }
+}
+
+#[test]
+#[ignore = "takes some seconds, and prints"]
+fn table_of_packing() {
+    let kernels = Kernels::best();
+    let weight = common::bytes(&numbers(3072 * 768, 1));
+    for format in Format::ALL {
+        let time = seconds(|| {
+            let matrix = Matrix::f32(&weight, 768, 3072).unwrap();
+            Packed::new(kernels, &Alone, format, matrix, None).unwrap();
+        });
+        let rate = (3072 * 768) as f64 / time;
+        println!(
+            "packing f32 as {}: {:.0} million weights/s",
+            format.as_str(),
+            rate / 1e6
         );
     }
 }
