@@ -8,7 +8,9 @@ use std::sync::Mutex;
 
 use crate::error::KernelError;
 use crate::isa::Kernels;
+use crate::matrix::Matrix;
 use crate::pool::{Pool, claim, spread};
+use crate::quantise::quantise_channel;
 use crate::simd::{LANES, Op, Simd};
 
 /// In which numbers weights are kept.
@@ -40,95 +42,6 @@ impl Format {
 
 /// Inputs beyond which a sum of products of 8 bits might not fit 32.
 const WIDEST_INT8: usize = 1 << 17;
-
-/// How the numbers of a checkpoint are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
-    F32,
-    Bf16,
-}
-
-impl Stored {
-    const fn width(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
-        }
-    }
-}
-
-/// A matrix `[out, in]` as a checkpoint has it: rows one after the other, little-endian, at any
-/// alignment.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    bytes: &'a [u8],
-    stored: Stored,
-    outputs: usize,
-    inputs: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Numbers of f32.
-    ///
-    /// # Errors
-    /// When `bytes` are not `outputs` times `inputs` numbers, or there is no input.
-    pub fn f32(bytes: &'a [u8], outputs: usize, inputs: usize) -> Result<Self, KernelError> {
-        Self::new(bytes, Stored::F32, outputs, inputs)
-    }
-
-    /// Numbers of bfloat16.
-    ///
-    /// # Errors
-    /// When `bytes` are not `outputs` times `inputs` numbers, or there is no input.
-    pub fn bf16(bytes: &'a [u8], outputs: usize, inputs: usize) -> Result<Self, KernelError> {
-        Self::new(bytes, Stored::Bf16, outputs, inputs)
-    }
-
-    fn new(
-        bytes: &'a [u8],
-        stored: Stored,
-        outputs: usize,
-        inputs: usize,
-    ) -> Result<Self, KernelError> {
-        let shape =
-            || KernelError::Shape(format!("a matrix [{outputs}, {inputs}] cannot be packed"));
-        let numbers = outputs.checked_mul(inputs).ok_or_else(shape)?;
-        if numbers == 0 {
-            return Err(shape());
-        }
-        let width = stored.width();
-        KernelError::length("weights", numbers, bytes.len() / width)?;
-        KernelError::length("bytes of weights", numbers * width, bytes.len())?;
-        Ok(Self {
-            bytes,
-            stored,
-            outputs,
-            inputs,
-        })
-    }
-
-    /// Writes the numbers of `row` to `to`; zeros where there is no such row.
-    fn read(&self, row: Option<usize>, to: &mut [f32]) {
-        let width = self.inputs * self.stored.width();
-        let bytes = row.and_then(|row| self.bytes.get(row * width..(row + 1) * width));
-        let Some(bytes) = bytes else {
-            to.fill(0.0);
-            return;
-        };
-        match self.stored {
-            Stored::F32 => {
-                for (to, bytes) in to.iter_mut().zip(bytes.as_chunks().0) {
-                    *to = f32::from_le_bytes(*bytes);
-                }
-            }
-            Stored::Bf16 => {
-                for (to, bytes) in to.iter_mut().zip(bytes.as_chunks().0) {
-                    *to = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-                }
-            }
-        }
-    }
-}
 
 /// The numbers of all panels.
 #[derive(Debug)]
@@ -399,32 +312,6 @@ impl Plan<'_> {
     }
 }
 
-/// The scale of a channel, whose rounded numbers go into lane `lane` of `panel`.
-fn quantise_channel(row: &[f32], lane: usize, panel: &mut [[[i8; 2]; LANES]]) -> f32 {
-    let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-    let (scale, inverse) = scale_of(largest);
-    for (pair, step) in row.chunks(2).zip(panel) {
-        for (to, number) in step.get_mut(lane).into_iter().flatten().zip(pair) {
-            #[expect(clippy::cast_possible_truncation, reason = "within 127 by the scale")]
-            let rounded = (number * inverse).round_ties_even() as i8;
-            *to = rounded;
-        }
-    }
-    scale
-}
-
-/// What 1 stands for in 8 bits where the largest number is `largest`, and its inverse. Numbers below
-/// 2^-100 are 0: the inverse of their scale is beyond f32.
-#[inline(always)]
-pub(crate) fn scale_of(largest: f32) -> (f32, f32) {
-    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
-    if largest < SMALLEST {
-        (0.0, 0.0)
-    } else {
-        (largest / 127.0, 127.0 / largest)
-    }
-}
-
 /// Rows of 16 channels to inputs of 16 channels.
 fn transpose<T>(rows: &[f32], inputs: usize, panel: &mut [[T; LANES]], to: impl Fn(f32) -> T) {
     for (lane, row) in rows.chunks_exact(inputs).enumerate() {
@@ -480,14 +367,5 @@ mod tests {
         }
         // A NaN whose payload is in the lower half alone must not become an infinity.
         assert!(to_bf16(f32::from_bits(0x7f80_0001)) & 0x7f != 0);
-    }
-
-    #[test]
-    fn a_channel_keeps_its_largest_weight_and_its_signs() {
-        let mut panel = [[[0i8; 2]; LANES]; 2];
-        let scale = quantise_channel(&[0.5, -1.0, 0.0], 3, &mut panel);
-        assert_eq!((panel[0][3], panel[1][3]), ([64, -127], [0, 0]));
-        assert!((scale - 1.0 / 127.0).abs() < 1e-9);
-        assert_eq!(quantise_channel(&[1e-40, 0.0], 0, &mut panel), 0.0);
     }
 }

@@ -1,15 +1,14 @@
-//! Activations in 8 bits, with a scale for each row.
+//! Numbers in 8 bits: activations with a scale for each row, weights with one for each channel.
 //!
-//! Owns how a row is rounded. Invariant: a row's numbers depend on that row alone, and are the same on
+//! Owns how they are rounded. Invariant: a row's numbers depend on that row alone, and are the same on
 //! every instruction set. A row with NaN or infinity gets the scale NaN, so that all that comes out of
 //! it is NaN.
 
 use std::sync::Mutex;
 
 use crate::isa::Kernels;
-use crate::packed::scale_of;
 use crate::pool::{Pool, claim, spread};
-use crate::simd::{LANES, Op, Simd};
+use crate::simd::{LANES, Op, Simd, nearest};
 
 /// Rows that one task rounds.
 const ROWS: usize = 16;
@@ -99,6 +98,33 @@ fn round<S: Simd>(s: S, row: &[f32], to: &mut [i16]) -> f32 {
     scale
 }
 
+/// The scale of a channel, whose rounded numbers go into lane `lane` of `panel`.
+pub(crate) fn quantise_channel(row: &[f32], lane: usize, panel: &mut [[[i8; 2]; LANES]]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let largest = row.iter().fold(0f32, |largest, x| larger(x.abs(), largest));
+    let (scale, inverse) = scale_of(largest);
+    for (pair, step) in row.chunks(2).zip(panel) {
+        for (to, number) in step.get_mut(lane).into_iter().flatten().zip(pair) {
+            #[expect(clippy::cast_possible_truncation, reason = "within 127 by the scale")]
+            let rounded = nearest(number * inverse) as i8;
+            *to = rounded;
+        }
+    }
+    scale
+}
+
+/// What 1 stands for in 8 bits where the largest number is `largest`, and its inverse. Numbers below
+/// 2^-100 are 0: the inverse of their scale is beyond f32.
+#[inline(always)]
+fn scale_of(largest: f32) -> (f32, f32) {
+    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+    if largest < SMALLEST {
+        (0.0, 0.0)
+    } else {
+        (largest / 127.0, 127.0 / largest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +165,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_channel_keeps_its_largest_weight_and_its_signs() {
+        let mut panel = [[[0i8; 2]; LANES]; 2];
+        let scale = quantise_channel(&[0.5, -1.0, 0.0], 3, &mut panel);
+        assert_eq!((panel[0][3], panel[1][3]), ([64, -127], [0, 0]));
+        assert!((scale - 1.0 / 127.0).abs() < 1e-9);
+        assert_eq!(quantise_channel(&[1e-40, 0.0], 0, &mut panel), 0.0);
     }
 }

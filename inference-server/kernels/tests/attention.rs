@@ -10,22 +10,9 @@
 
 mod common;
 
-use common::{bits, numbers};
+use common::{Three, bits, numbers};
 use kernels::{Alone, Attention, Heads, KernelError, Kernels, Pool, Reach};
 use proptest::prelude::*;
-
-/// Calls on three threads at once.
-struct Three;
-
-impl Pool for Three {
-    fn on_all(&self, work: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(work);
-            }
-        });
-    }
-}
 
 /// Queries, keys and values of some sequences, in one buffer as a fused projection leaves them.
 #[derive(Clone, Debug)]

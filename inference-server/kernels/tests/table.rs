@@ -238,7 +238,7 @@ fn table_of_packing() {
             let matrix = Matrix::f32(&weight, 768, 3072).unwrap();
             Packed::new(kernels, &Alone, format, matrix, None).unwrap();
         });
-        let rate = (3072 * 768) as f64 / time;
+        let rate = f64::from(3072 * 768) / time;
         println!(
             "packing f32 as {}: {:.0} million weights/s",
             format.as_str(),

@@ -16,7 +16,7 @@ pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 pub(crate) use part::{load_part, store_part};
-pub(crate) use portable::Portable;
+pub(crate) use portable::{Portable, nearest};
 
 /// Numbers of a vector. Wider machines hold one in a register, others in several: a sum over lanes is
 /// then the same everywhere.

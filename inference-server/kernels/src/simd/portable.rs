@@ -9,8 +9,14 @@ use super::{LANES, Simd};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Portable;
 
-/// Adding and taking it away leaves the nearest integer: 1.5 times 2^23.
-const ROUNDING: f32 = 12_582_912.0;
+/// The nearest integer, the even one of two; for numbers within 2^22. `round_ties_even` is a function call
+/// where the target has no instruction for it.
+#[inline(always)]
+pub(crate) fn nearest(x: f32) -> f32 {
+    // 1.5 times 2^23: next to it, the last bit of a number is 1.
+    const ROUNDING: f32 = 12_582_912.0;
+    (x + ROUNDING) - ROUNDING
+}
 
 /// `f` of each lane.
 #[inline(always)]
@@ -101,7 +107,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn round(self, x: Self::F) -> Self::F {
-        x.map(|x| (x + ROUNDING) - ROUNDING)
+        x.map(nearest)
     }
 
     #[inline(always)]

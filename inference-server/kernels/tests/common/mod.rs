@@ -5,7 +5,20 @@
     reason = "each test uses a part, and may panic"
 )]
 
-use kernels::{Alone, Format, Kernels, Matrix, Packed, Quantised, Then};
+use kernels::{Alone, Format, Isa, Kernels, Matrix, Packed, Pool, Quantised, Then};
+
+/// Calls on three threads at once.
+pub(crate) struct Three;
+
+impl Pool for Three {
+    fn on_all(&self, work: &(dyn Fn() + Sync)) {
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(work);
+            }
+        });
+    }
+}
 
 /// Numbers between -1 and 1 that a seed gives.
 pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -47,4 +60,15 @@ pub(crate) fn forward(layer: &Packed, x: &[f32], then: Then<'_>) -> Vec<f32> {
 /// The bits, so that NaN equals itself.
 pub(crate) fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The portable path.
+pub(crate) fn portable() -> Kernels {
+    Kernels::of(Isa::Portable).unwrap()
+}
+
+/// The nearest bfloat16. Adding 2^16 times as much and taking it away rounds to 8 bits of mantissa, ties to even.
+pub(crate) fn nearest_bf16(x: f32) -> f32 {
+    let scaled = f64::from(x) * (f64::from(1u32 << 16) * f64::from(1u32 << 29) + 1.0);
+    (scaled - (scaled - f64::from(x))) as f32
 }
