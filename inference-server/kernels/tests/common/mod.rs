@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::cast_possible_truncation,
     reason = "each test uses a part, and may panic"
 )]
 
