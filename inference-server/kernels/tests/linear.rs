@@ -311,3 +311,21 @@ fn a_sum_is_one_chain_input_after_input() {
         assert_eq!(bits(&found), bits(&expected), "{}", kernels.isa());
     }
 }
+
+/// What it is measured by before it is one of all.
+#[test]
+#[ignore = "needs AVX-512, which these kernels have not met yet"]
+fn avx512_has_the_bits_of_avx2() {
+    let kernels = [Isa::Avx512, Isa::Avx2].map(|isa| Kernels::of(isa).unwrap());
+    for (rows, inputs, outputs) in [(1, 768, 768), (7, 33, 50), (65, 1, 17), (130, 768, 200)] {
+        let (x, weight) = (numbers(rows * inputs, 1), numbers(outputs * inputs, 2));
+        for format in [Format::F32, Format::Bf16, Format::Int8] {
+            let [wide, narrow] = kernels.map(|kernels| {
+                let layer = pack(kernels, format, (&weight, None), (outputs, inputs));
+                let out = forward(&layer, &x, Then::default());
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            });
+            assert_eq!(wide, narrow, "{format:?}: {rows} x {inputs} x {outputs}");
+        }
+    }
+}
