@@ -38,7 +38,7 @@ unit: ## tests that need no cluster
 .PHONY: clients
 clients: ## the field's own clients, and everything that the OpenAPI document allows, against a server
 	# The same packages as for the images: another choice has other features, and builds all anew.
-	$(CARGO) build --release --locked -p operator -p inference-server -p e2e
+	$(CARGO) build --release --locked -p operator -p inference-server -p e2e -p kubectl-rewards
 	@hack/clients
 	@hack/schemathesis
 

@@ -56,6 +56,8 @@ comes '{.status.phase}' Applied 90
 same "$(get helpfulness "{.status.conditions[?(@.type=='Ready')].reason}")" PromotedAheadOfSpec "why the endpoint is ready"
 [[ $(get helpfulness '{.status.stable.revision}') != "$old" ]] || broken "v2 was not promoted"
 same "$(kubectl -n demo get rwm helpfulness -o jsonpath='{.spec}')" "$before" "what Git owns"
+why=$("$root/target/release/kubectl-rewards" explain helpfulness -n demo)
+[[ $why == *"path: tiny-reward-v2"* ]] || broken "explain does not say what to commit: $why"
 report=$(finish_client users)
 claim "  $report"
 no_failure "$report"
