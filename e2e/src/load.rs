@@ -109,7 +109,6 @@ pub fn run(
     (rate, users): (u32, Option<NonZero<u32>>),
     stop: &AtomicBool,
 ) -> Report {
-    client.until_reached();
     let report = Arc::new(Mutex::new(Report::default()));
     let (began, mut sent, mut flying) = (Instant::now(), 0_u32, Vec::new());
     for pair in pairs.iter().cycle() {

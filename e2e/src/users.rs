@@ -50,7 +50,6 @@ pub fn run(
     stop: &AtomicBool,
 ) -> anyhow::Result<Report> {
     let (mut report, mut known) = (Report::default(), vec![None::<Seen>; users]);
-    client.until_reached();
     let (mut events, began) = (Vec::new(), Instant::now());
     for (sent, pair) in (0_u32..).zip(pairs.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {

@@ -109,6 +109,7 @@ fn main() -> anyhow::Result<()> {
             duration,
         } => {
             let client = Arc::new(Client::new(&url)?);
+            client.until_reached();
             let stop = stopping(duration);
             let pairs = accuracy::pairs(&pairs)?;
             print(&load::run(&client, &pairs, (rate, users), &stop))
@@ -121,13 +122,17 @@ fn main() -> anyhow::Result<()> {
             duration,
             event,
             chance,
-        } => print(&users::run(
-            &Client::new(&url)?,
-            &accuracy::pairs(&pairs)?,
-            (count, rate),
-            (&event, &chance.into_iter().collect()),
-            &stopping(duration),
-        )?),
+        } => {
+            let client = Client::new(&url)?;
+            client.until_reached();
+            print(&users::run(
+                &client,
+                &accuracy::pairs(&pairs)?,
+                (count, rate),
+                (&event, &chance.into_iter().collect()),
+                &stopping(duration),
+            )?)
+        }
     }
 }
 

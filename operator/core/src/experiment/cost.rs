@@ -170,7 +170,7 @@ fn cost(users: u32) -> Cost {
         sample_ratio_before: 0.0,
     });
     let look = began.elapsed();
-    assert!(looked.decision.is_some());
+    assert!(looked.decision.is_ok());
     let object = |(metric, ledger): (&String, &Ledger)| {
         let object = ledger.object(&super::testing::experiment(&json!({})), metric);
         serde_json::to_vec(&object).unwrap().len()
