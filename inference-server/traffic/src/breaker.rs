@@ -162,7 +162,7 @@ mod tests {
         let mut breaker = failed(OPENS, Millis(0));
         let mut now = Millis(0);
         for span in [2, 4, 8, 16, 30, 30] {
-            let almost = now.plus(Duration::from_secs(span) - Duration::from_millis(1));
+            let almost = now.plus(Duration::from_millis(span * 1_000 - 1));
             assert_eq!(breaker.asks(PATIENCE, almost), Leave::LeaveAlone);
             now = now.plus(Duration::from_secs(span));
             assert_eq!(breaker.asks(PATIENCE, now), Leave::Ask);
