@@ -199,12 +199,17 @@ impl<'a> Way<'a> {
 
     /// By one revision, whatever it answers; it says nothing about a rollout.
     async fn plain(&self, group: &Group) -> Result<Scores, ScoreError> {
+        self.counted(group).await.map_err(Unasked::error)
+    }
+
+    /// By whoever of a revision takes it; counted for the revision.
+    pub(crate) async fn counted(&self, group: &Group) -> Tried {
         let tried = match self.take(group, None) {
             Ok(held) => self.by(group, held).await,
             Err(nobody) => Err(refused(nobody)),
         };
         self.count(group, &tried);
-        tried.map_err(Unasked::error)
+        tried
     }
 
     /// A part by one endpoint of a revision, or by a second one where the first is lost.

@@ -12,13 +12,13 @@ use traffic::evidence::Unit;
 use traffic::evidence::experiment::{
     Admission, Ended, Evidence, Happened, Happening, Lacking, Recorder, Subject,
 };
-use traffic::table::Table;
 use traffic::table::experiment::{Arm, Signal, Source};
+use traffic::table::{Role, Table};
 
-use super::Guard;
+use super::{Guard, Trial};
 use crate::Router;
 use crate::evidence::score_of;
-use crate::router::Identity;
+use crate::router::{Identity, View};
 
 /// Tells the epochs of one router apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -444,26 +444,30 @@ impl Router {
 
     /// Endpoints that take requests, by arm of the experiment that is in force.
     fn ready_variants(&self) -> Option<Vec<u32>> {
-        use traffic::table::Role;
         let view = self.0.view.load_full()?;
-        let trial = view.trial.as_ref()?;
-        let ready = |group: Option<&crate::endpoints::Group>| {
-            let group = group.or_else(|| view.of(Role::Stable));
-            group.map_or(0, |group| u32::try_from(group.ready()).unwrap_or(u32::MAX))
-        };
-        Some(trial.variants().map(|(_, group)| ready(group)).collect())
+        Some(ready(&view, view.trial.as_ref()?).collect())
     }
 
     /// The numbers of the experiment as they are now.
     pub fn experiment_figures(&self) -> TrialFigures {
-        let ready = self.ready_variants().unwrap_or_default();
-        let view = self.0.view.load();
-        let trial = view.as_ref().and_then(|view| view.trial.as_ref());
-        let is_open = |guard: &Guard| guard.lock().is_open();
-        let alone = trial
-            .into_iter()
-            .flat_map(|trial| trial.guards().map(is_open));
-        let state = ready.into_iter().zip(alone).collect();
-        self.0.trials().figures(state)
+        let view = self.0.view.load_full();
+        let trial = view
+            .as_ref()
+            .and_then(|view| Some((view, view.trial.as_ref()?)));
+        let state = trial.map(|(view, trial)| {
+            let is_open = |guard: &Guard| guard.lock().is_open();
+            ready(view, trial)
+                .zip(trial.guards().map(is_open))
+                .collect()
+        });
+        self.0.trials().figures(state.unwrap_or_default())
     }
+}
+
+/// Endpoints that take requests, by arm.
+fn ready<'a>(view: &'a View, trial: &'a Trial) -> impl Iterator<Item = u32> + 'a {
+    trial.variants().map(|(_, group)| {
+        let group = group.or_else(|| view.of(Role::Stable));
+        group.map_or(0, |group| u32::try_from(group.ready()).unwrap_or(u32::MAX))
+    })
 }

@@ -114,11 +114,7 @@ impl<'a> Way<'a> {
         let began = self.shared.clock.now();
         let revision = &group.target.revision;
         self.shared.counting().of(revision).assigned += 1;
-        let tried = match self.take(group, None) {
-            Ok(held) => self.by(group, held).await,
-            Err(nobody) => Err(refused(nobody)),
-        };
-        self.count(group, &tried);
+        let tried = self.counted(group).await;
         if let Ok(scores) = &tried
             && !scores.timings.cached
         {
@@ -214,11 +210,7 @@ impl<'a> Way<'a> {
         stable: &Group,
         mut counted: Counted<'_>,
     ) -> Result<Scores, ScoreError> {
-        let other = match self.take(stable, None) {
-            Ok(held) => self.by(stable, held).await,
-            Err(nobody) => Err(refused(nobody)),
-        };
-        self.count(stable, &other);
+        let other = self.counted(stable).await;
         counted.ended(None, Some(&other), None);
         other.map_err(Unasked::error)
     }

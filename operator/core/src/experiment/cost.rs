@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use traffic::assignment::{Assigner, Key};
 use traffic::evidence::Unit;
-use traffic::evidence::experiment::{Ended, Happening, Recorder, Subject};
+use traffic::evidence::experiment::{Ended, Evidence, Happening, Recorder};
 use traffic::table::experiment::Arm;
 
 use super::analysis::{self, Looked, Tracks};
-use super::ledger::{self, Ledger, Ledgers, subjects};
-use super::testing::World;
+use super::ledger::{self, Ledger};
+use super::testing::{World, experiment, recorded};
 
 /// What is measured for a number of users.
 #[derive(Debug)]
@@ -111,13 +111,7 @@ fn cost(users: u32) -> Cost {
     world.models.insert("m4".to_owned(), fourth);
     let step = world.step();
     let design = step.design.unwrap();
-    let subjects = subjects(&design, step.state.epoch.as_ref().unwrap());
-    let all = design.metrics.iter();
-    let metrics = all.flat_map(|metric| subjects[&metric.name].metrics.clone());
-    let whole = Subject {
-        metrics: metrics.collect(),
-        ..subjects.values().next().unwrap().clone()
-    };
+    let (whole, mut ledgers) = recorded(&design, step.state.epoch.as_ref().unwrap());
     let assigner = Assigner::new(&design.salt);
     let mut routers = ["a", "b"].map(|name| Recorder::new(name.into(), name.into(), whole.clone()));
     for request in 0..3 {
@@ -137,13 +131,9 @@ fn cost(users: u32) -> Cost {
     });
     let documents: BTreeMap<String, Vec<u8>> = each.collect();
     let snapshot = began.elapsed();
-    let mut ledgers: Ledgers = subjects
-        .into_iter()
-        .map(|(name, subject)| (name, Ledger::new(subject)))
-        .collect();
     let began = Instant::now();
     for (metric, bytes) in &documents {
-        let document = read(bytes);
+        let document = Evidence::from_bytes(bytes).unwrap();
         assert!(ledgers.get_mut(metric).unwrap().take(document));
     }
     let fold = began.elapsed();
@@ -161,7 +151,7 @@ fn cost(users: u32) -> Cost {
     let look = began.elapsed();
     assert!(looked.decision.is_ok());
     let object = |(metric, ledger): (&String, &Ledger)| {
-        let object = ledger.object(&super::testing::experiment(&json!({})), metric);
+        let object = ledger.object(&experiment(&json!({})), metric);
         serde_json::to_vec(&object).unwrap().len()
     };
     let kept: Vec<usize> = ledgers.iter().map(object).collect();
@@ -177,10 +167,6 @@ fn cost(users: u32) -> Cost {
     }
 }
 
-fn read(bytes: &[u8]) -> traffic::evidence::experiment::Evidence {
-    traffic::evidence::experiment::Evidence::from_bytes(bytes).unwrap()
-}
-
 #[test]
 fn a_user_costs_a_few_bytes_of_each_document() {
     let cost = cost(1_000);
@@ -192,7 +178,7 @@ fn a_user_costs_a_few_bytes_of_each_document() {
 #[ignore = "a hundred thousand users: a minute"]
 fn what_evidence_costs_by_users() {
     println!(
-        "| users | KiB in a router | KiB of a poll | the largest | KiB kept | ms snapshot | ms fold | ms look |"
+        "| users | KiB of a poll | the largest | KiB kept | ms snapshot | ms fold | ms look |"
     );
     println!("|---|---|---|---|---|---|---|");
     for users in [1_000, 10_000, 50_000, 100_000] {

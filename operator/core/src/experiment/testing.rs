@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use crds::ABExperiment;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use traffic::evidence::experiment::Subject;
 
 use super::analysis::{self, Look, Looked};
+use super::ledger::{self, Ledger, Ledgers};
 use super::machine::{self, Step};
 use super::seen::{Model, Rival, Seen};
 use super::spec::Design;
+use super::state::Epoch;
 use super::totals::{Arm, Counted, Totals};
 use super::{status, table};
 
@@ -106,6 +109,19 @@ pub(super) fn counted(users: u64, had: u64) -> Counted {
         had,
         ..Counted::default()
     }
+}
+
+/// What a router records of all metrics of an epoch, and ledgers of each of which nothing was told.
+pub(super) fn recorded(design: &Design, epoch: &Epoch) -> (Subject, Ledgers) {
+    let subjects = ledger::subjects(design, epoch);
+    let all = design.metrics.iter();
+    let metrics = all.flat_map(|metric| subjects[&metric.name].metrics.clone());
+    let whole = Subject {
+        metrics: metrics.collect(),
+        ..subjects.values().next().unwrap().clone()
+    };
+    let empty = |(name, subject)| (name, Ledger::new(subject));
+    (whole, subjects.into_iter().map(empty).collect())
 }
 
 pub(super) fn look(design: &Design, totals: &Totals, elapsed_hours: u64) -> Look {

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use stats::Verdict;
 use traffic::assignment::{Assigner, Key};
 use traffic::evidence::Unit;
-use traffic::evidence::experiment::{Ended, Happening, Recorder, Subject};
+use traffic::evidence::experiment::{Ended, Happening, Recorder};
 use traffic::table::experiment::Arm;
 
 use super::analysis::{self, Looked, Tracks};
-use super::ledger::{self, Ledger, Ledgers, subjects};
+use super::ledger::{self, Ledgers};
 use super::spec::Design;
-use super::testing::World;
+use super::testing::{World, recorded};
 use table::{Table, planned};
 
 const LONG: u32 = 2_000;
@@ -162,26 +162,14 @@ impl Running {
         }));
         let step = world.step();
         let design = step.design.unwrap();
-        let subjects = subjects(&design, step.state.epoch.as_ref().unwrap());
-        let first = subjects.values().next().unwrap().clone();
-        let all = design
-            .metrics
-            .iter()
-            .flat_map(|metric| subjects[&metric.name].metrics.clone());
-        let whole = Subject {
-            metrics: all.collect(),
-            ..first
-        };
+        let (whole, ledgers) = recorded(&design, step.state.epoch.as_ref().unwrap());
         let router = |name: &str| Recorder::new(name.to_owned(), name.to_owned(), whole.clone());
         Self {
             scenario,
             random: Random(u64::from(seed) << 32 ^ 0x5851_F42D_4C95_7F2D),
             assigner: Assigner::new(&design.salt),
             routers: vec![router("a"), router("b")],
-            ledgers: subjects
-                .into_iter()
-                .map(|(name, subject)| (name, Ledger::new(subject)))
-                .collect(),
+            ledgers,
             tracks: Tracks::new(),
             slots: super::slots::parts(&[scenario.control_weight, 1]),
             design,
