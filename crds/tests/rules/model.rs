@@ -1,12 +1,5 @@
 //! Each CEL rule refuses one manifest, with a message that says what to do, and lets its repaired
 //! twin pass. A cluster test applies the same manifests to a real API server.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-use crds::RewardModel;
 use serde_json::{Value, json};
 
 #[derive(serde::Deserialize)]
@@ -18,7 +11,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("cel-cases.json")).unwrap()
+    serde_json::from_str(include_str!("model-cases.json")).unwrap()
 }
 
 fn manifest(spec: &Value) -> Value {
@@ -40,10 +33,7 @@ fn manifest(spec: &Value) -> Value {
 }
 
 fn refusals(spec: &Value) -> Vec<String> {
-    match kube::core::cel::validate_cel_schema::<RewardModel>(&manifest(spec), None) {
-        Ok(()) => Vec::new(),
-        Err(errors) => vec![errors.to_string()],
-    }
+    crate::refusals("RewardModel", &manifest(spec), None)
 }
 
 #[test]
