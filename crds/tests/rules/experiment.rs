@@ -1,6 +1,7 @@
 //! Each CEL rule of an experiment refuses one manifest, with a message that says what to do, and lets its
 //! repaired twin pass; each rule on a change refuses one change of an experiment that is there. A cluster
 //! test does the same on a real API server.
+use crds::ABExperiment;
 use serde_json::{Value, json};
 
 #[derive(serde::Deserialize)]

@@ -21,7 +21,7 @@ fn refusals(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
     let version = definition.unwrap().spec.versions.remove(0);
     let schema = version.schema.unwrap().open_api_v3_schema;
     let schema = serde_json::to_value(schema).unwrap();
-    match kube_cel::validation::validate(&schema, object, old) {
+    match kube_cel::Validator::new().validate(&schema, object, old) {
         Ok(()) => Vec::new(),
         Err(errors) => vec![errors.to_string()],
     }

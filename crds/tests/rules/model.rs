@@ -1,5 +1,6 @@
 //! Each CEL rule refuses one manifest, with a message that says what to do, and lets its repaired
 //! twin pass. A cluster test applies the same manifests to a real API server.
+use crds::RewardModel;
 use serde_json::{Value, json};
 
 #[derive(serde::Deserialize)]
