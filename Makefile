@@ -35,6 +35,10 @@ lint: ## formatting, clippy, and who may depend on whom
 unit: ## tests that need no cluster
 	$(CARGO) test --release --locked --workspace
 
+.PHONY: coverage
+coverage: ## the lines of the statistics and the decisions that their tests run (minutes)
+	@hack/coverage
+
 .PHONY: clients
 clients: ## the field's own clients, and everything that the OpenAPI document allows, against a server
 	# The same packages as for the images: another choice has other features, and builds all anew.

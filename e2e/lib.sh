@@ -115,6 +115,17 @@ kill_process() { # pod
     done | awk -v id="${container#*://}" '$1 == id {print $2}')"
 }
 
+# The folder of a Prometheus' programs: Debian's, unpacked. Installed it would run as a service of the machine.
+prometheus() {
+    [[ -x $run/prometheus/usr/bin/promtool ]] || (
+        mkdir -p "$run/prometheus"
+        cd "$run/prometheus"
+        apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }
+        dpkg -x prometheus_*.deb .
+    )
+    echo "$run/prometheus/usr/bin"
+}
+
 # Runs the client as a pod and prints what it says.
 client() { # pod, arguments...
     start_client "$@"

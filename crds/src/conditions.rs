@@ -215,6 +215,8 @@ words! {
         EndpointConflict,
         /// The spec asks for what cannot be.
         InvalidSpec,
+        /// The endpoint has given up the revision that won.
+        PromotionFailed,
         /// The status was written by another version, in words that this one does not know.
         UnknownState,
     }

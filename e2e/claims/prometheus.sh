@@ -3,15 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 [[ $cluster == local ]] || { claim "skipped: the Prometheus of another cluster is not ours to stop"; exit 0; }
 
-# Debian's, unpacked: installed it would run as a service of the machine.
-program=$run/prometheus/usr/bin/prometheus
-[[ -x $program ]] || {
-    mkdir -p "$run/prometheus"
-    cd "$run/prometheus"
-    apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }
-    dpkg -x prometheus_*.deb .
-    cd "$root"
-}
+program=$(prometheus)/prometheus
 node=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
 address=http://$node:9090 server=
 starts() {

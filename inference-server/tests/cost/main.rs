@@ -138,6 +138,48 @@ fn what_an_experiment_costs_a_request() {
     println!("with / without: {:.3}", on.0 / off.0);
 }
 
+/// Nobody waits for a shadow: what it cannot take is dropped, and counted.
+#[test]
+#[ignore = "a measurement: make bench-router"]
+fn what_a_shadow_that_hangs_costs_a_request() {
+    const RATE: u32 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let upstreams = [upstream::start("v1"), upstream::start_hanging("v2")];
+    let ways = [false, true].map(|is_on| Proxy::shadowing(folder.path(), &upstreams, is_on));
+    let mut measured = [(); 2].map(|()| Measured::default());
+    for way in &ways {
+        load::run(way.address, Key::Body, RATE, Duration::from_secs(1));
+    }
+    for _ in 0..ROUNDS {
+        for (way, measured) in ways.iter().zip(&mut measured) {
+            let took = load::run(way.address, Key::Body, RATE, ROUND);
+            measured.took.push(took);
+        }
+    }
+    for (name, measured) in ["without a shadow", "with one that hangs"]
+        .iter()
+        .zip(&measured)
+    {
+        let rounds = |percent| {
+            let rounds = measured.took.iter().map(|took| took.micros(percent));
+            rounds
+                .map(|micros| format!("{micros:.0}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        println!("{name}: p50 {} us, p99 {} us", rounds(50), rounds(99));
+    }
+    let outcomes = ["Paired", "Full", "Late", "Failed"];
+    let counted = outcomes.map(|outcome| format!("{outcome} {}", ways[1].shadowed(outcome)));
+    println!(
+        "of {} requests: {}",
+        measured[1].requests(),
+        counted.join(", ")
+    );
+    assert_eq!(ways[1].shadowed("Paired"), 0);
+    assert!(ways[1].shadowed("Full") > 0);
+}
+
 fn show(rows: &[Value]) {
     let columns = [
         "proxy",

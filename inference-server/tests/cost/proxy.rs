@@ -84,6 +84,31 @@ impl Proxy {
         Self::with_table(&folder, &table)
     }
 
+    /// Ours: nobody has the canary, and where `is_on` all that stable answers is to be scored by it too.
+    pub(crate) fn shadowing(folder: &Path, upstreams: &[Upstream; 2], is_on: bool) -> Self {
+        let rows = [("Stable", 10_000), ("Canary", 0)].into_iter();
+        let rows = rows.zip(upstreams).map(|((role, weight), upstream)| {
+            json!({"revision": upstream.revision, "role": role, "weight": weight, "endpoints": [upstream.address]})
+        });
+        let mut table = table(rows.collect());
+        if is_on {
+            table["shadow"] = json!({"percent": 100, "timeoutMs": 2_000});
+        }
+        let folder = folder.join(if is_on { "shadow" } else { "none" });
+        std::fs::create_dir_all(&folder).unwrap();
+        Self::with_table(&folder, &table)
+    }
+
+    /// What its metric says of requests that were to be shadowed, with an outcome.
+    pub(crate) fn shadowed(&self, outcome: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.address);
+        let output = Command::new("curl").args(["-sf", &url]).output().unwrap();
+        let wanted = format!("reward_router_shadowed_total{{outcome=\"{outcome}\"}} ");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&wanted));
+        line.unwrap().parse().unwrap()
+    }
+
     /// Ours, with as many endpoints of one revision.
     pub(crate) fn with_endpoints(folder: &Path, upstream: &Upstream, count: u32) -> Self {
         let port = upstream.address.port();

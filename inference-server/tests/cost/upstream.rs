@@ -34,6 +34,22 @@ pub(crate) fn share(upstreams: &[Upstream; 2]) -> f64 {
 
 /// A server on all addresses of this host's loopback, on threads of its own.
 pub(crate) fn start(revision: &'static str) -> Upstream {
+    start_as(revision, Manner::Answers)
+}
+
+/// The same, which says what it serves and never scores.
+pub(crate) fn start_hanging(revision: &'static str) -> Upstream {
+    start_as(revision, Manner::Hangs)
+}
+
+/// What it does when it is asked for scores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Answers,
+    Hangs,
+}
+
+fn start_as(revision: &'static str, manner: Manner) -> Upstream {
     let scored = Arc::new(AtomicU64::new(0));
     let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -51,7 +67,7 @@ pub(crate) fn start(revision: &'static str) -> Upstream {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build().unwrap();
-        runtime.block_on(serve(listener, Arc::new(by), counted));
+        runtime.block_on(serve(listener, Arc::new(by), counted, manner));
     });
     Upstream {
         revision,
@@ -60,7 +76,12 @@ pub(crate) fn start(revision: &'static str) -> Upstream {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, by: Arc<By>, scored: Arc<AtomicU64>) {
+async fn serve(
+    listener: std::net::TcpListener,
+    by: Arc<By>,
+    scored: Arc<AtomicU64>,
+    manner: Manner,
+) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -70,7 +91,8 @@ async fn serve(listener: std::net::TcpListener, by: Arc<By>, scored: Arc<AtomicU
         let _ = stream.set_nodelay(true);
         let (by, scored) = (by.clone(), scored.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(by.clone(), scored.clone(), request));
+            let service =
+                service_fn(move |request| answer(by.clone(), scored.clone(), manner, request));
             let http = hyper::server::conn::http1::Builder::new();
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
         });
@@ -80,6 +102,7 @@ async fn serve(listener: std::net::TcpListener, by: Arc<By>, scored: Arc<AtomicU
 async fn answer(
     by: Arc<By>,
     scored: Arc<AtomicU64>,
+    manner: Manner,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -87,6 +110,9 @@ async fn answer(
     let (kind, body) = match path.as_str() {
         internal::PATH => {
             scored.fetch_add(1, Ordering::Relaxed);
+            if manner == Manner::Hangs {
+                std::future::pending::<()>().await;
+            }
             (internal::CONTENT_TYPE, scores(&by).into())
         }
         internal::MODEL_PATH => ("application/json", model(&by).into()),

@@ -8,6 +8,7 @@
 
 mod bits;
 mod fixtures;
+mod releases;
 mod server;
 #[path = "../../models/tests/common/texts.rs"]
 mod texts;

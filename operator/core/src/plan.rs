@@ -176,7 +176,12 @@ fn planned(
     let status = status::render(reading, &decision, &signals, objects.failure.as_ref(), now);
     Plan {
         questions,
-        notices: notices::of(&reading.before, &status, decision.ending.as_ref()),
+        notices: notices::of(
+            &reading.before,
+            &status,
+            decision.ending.as_ref(),
+            rollout::is_rescue(&signals, now),
+        ),
         requeue: requeue(reading, &decision, now),
         status,
         // The last size is what is meant already; an autoscaler finds it here.

@@ -5,8 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{ABExperiment, RewardModel};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
+
+use operator_core::experiment::standing::Chosen;
 
 use super::shared::error::Error;
 
@@ -34,4 +37,16 @@ pub(super) async fn models(
         models.extend(model.map(|model| (name.to_owned(), model)));
     }
     Ok(models)
+}
+
+/// The record of the revision that has won.
+pub(super) async fn record(
+    client: &Client,
+    namespace: &str,
+    chosen: &Chosen,
+) -> Result<Option<ControllerRevision>, Error> {
+    let api: Api<ControllerRevision> = Api::namespaced(client.clone(), namespace);
+    let name = chosen.record();
+    let found = api.get_opt(&name).await;
+    found.map_err(Error::api(format!("read ControllerRevision {name}")))
 }

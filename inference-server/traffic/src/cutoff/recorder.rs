@@ -55,7 +55,8 @@ impl Ticket {
 pub enum Outcome {
     /// It was answered, with a score or with what is wrong with the request.
     Answered,
-    /// It was answered with scores that were all remembered: that is neither a request nor latency.
+    /// It was answered with scores that were all remembered: that says nothing of how long the arm takes, and
+    /// the cut-off does not count it.
     Remembered,
     /// It was answered with a failure, not within its deadline, or by another revision.
     Failed,

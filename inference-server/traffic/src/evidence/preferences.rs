@@ -104,8 +104,30 @@ pub struct Preferences {
 #[derive(Debug, Default)]
 pub(super) struct Lots(BTreeMap<Unit, u64>);
 
+impl Lots {
+    /// Those of what is put together already, as if one router had seen it.
+    pub(super) fn held(units: impl Iterator<Item = Unit>) -> Self {
+        let drawn = Self::of("");
+        Self(units.map(|unit| (unit, drawn.lot(unit))).collect())
+    }
+
+    /// What the lots of the router `instance` are drawn with.
+    pub(super) fn of(instance: &str) -> Draw {
+        Draw::of(instance)
+    }
+
+    /// Whether the router that draws is the one that is believed about a unit, of those that were asked so far.
+    pub(super) fn falls_on(&mut self, drawn: &Draw, unit: Unit) -> bool {
+        let lot = drawn.lot(unit);
+        let best = self.0.entry(unit).or_insert(lot);
+        let falls = lot <= *best;
+        *best = lot.min(*best);
+        falls
+    }
+}
+
 /// What the lots of one router are drawn with.
-struct Draw(u64);
+pub(super) struct Draw(u64);
 
 impl Draw {
     fn of(instance: &str) -> Self {
@@ -171,12 +193,9 @@ impl Preferences {
     /// Adds those of the router `instance`, where a unit that others saw too is counted as the one saw it that
     /// the lot falls on.
     pub(super) fn merge(&mut self, other: &Self, instance: &str, lots: &mut Lots) {
-        let drawn = Draw::of(instance);
+        let drawn = Lots::of(instance);
         for (unit, verdict) in &other.units {
-            let lot = drawn.lot(*unit);
-            let best = lots.0.entry(*unit).or_insert(lot);
-            if lot <= *best {
-                *best = lot;
+            if lots.falls_on(&drawn, *unit) {
                 self.units.insert(*unit, *verdict);
             }
         }

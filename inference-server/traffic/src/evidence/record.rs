@@ -94,7 +94,7 @@ impl Recorder {
         let sums = self.evidence.sums.arms.of_mut(arm);
         let mut non_finite = false;
         let (known, is_error) = match ended.outcome {
-            Outcome::Answered => (true, false),
+            Outcome::Answered | Outcome::Remembered => (true, false),
             Outcome::Failed | Outcome::Refused => (true, true),
             Outcome::NonFinite(scores) => {
                 sums.non_finite = sums.non_finite.saturating_add(scores);
@@ -107,7 +107,7 @@ impl Recorder {
             }
             // Nobody knows what it would have been, but that it took so long.
             Outcome::Abandoned | Outcome::Overtaken => (false, false),
-            Outcome::Remembered | Outcome::Excused => return,
+            Outcome::Excused => return,
         };
         if known {
             let one = ArmCell {
@@ -117,6 +117,10 @@ impl Recorder {
                 ..ArmCell::default()
             };
             sums.cells.add(cell, one);
+        }
+        // What a cache has answered was asked, and says nothing of how long the revision takes.
+        if ended.outcome == Outcome::Remembered {
+            return;
         }
         let took = whole(ended.took);
         for (threshold, cells) in &mut sums.slow {

@@ -83,6 +83,8 @@ pub struct Seen<'a> {
     pub look: Option<&'a Look>,
     /// The variant that the endpoint's override of this experiment has made stable.
     pub promoted: Option<&'a str>,
+    /// The revision that has won, where the endpoint has tried it and given it up.
+    pub given_up: Option<&'a str>,
     /// Whether a live router still deals by this experiment.
     pub dealt: bool,
     /// The time.

@@ -13,19 +13,58 @@ use kube::ResourceExt;
 
 use super::machine::{self, Standing as Stands};
 use super::seen::{Model, Seen};
-use super::state::{Action, State};
+use super::state::{Action, Conclusion, State};
 use super::table;
-use crate::identity::{RevisionHash, names};
+use crate::identity::{self, RevisionHash, names};
 use crate::observed::{Split, Standing, Winner};
 use crate::records;
 
-/// What is wanted, and the RewardModel of the variant that has won.
+/// What is wanted, and the variant that has won.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// What is wanted, without the winner.
     pub standing: Standing,
-    /// The name of the winner's RewardModel.
-    pub winner: Option<String>,
+    /// Who has won.
+    pub winner: Option<Chosen>,
+}
+
+/// A variant that was compared, has won, and was approved: whatever its RewardModel serves by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its RewardModel.
+    pub model: String,
+    /// The revision that was compared.
+    pub revision: RevisionHash,
+}
+
+impl Chosen {
+    fn of(state: &State, experiment: &ABExperiment) -> Option<Self> {
+        let conclusion = state.conclusion.as_ref()?;
+        let is_approved = conclusion.action == Action::Promote && conclusion.approved_at.is_some();
+        let variant = conclusion.variant.as_deref().filter(|_| is_approved)?;
+        let revision = state.epoch.as_ref()?.revisions.get(variant)?;
+        let mut variants = experiment.spec.variants.iter();
+        Some(Self {
+            model: variants
+                .find(|one| one.name == variant)?
+                .model_ref
+                .name
+                .clone(),
+            revision: RevisionHash::parse(revision)?,
+        })
+    }
+
+    /// The name of the ControllerRevision that records it.
+    pub fn record(&self) -> String {
+        names::revision(&self.model, &self.revision)
+    }
+}
+
+/// Who is on the way to the endpoint's users.
+pub fn on_the_way(experiment: &ABExperiment) -> Option<Chosen> {
+    let state = State::read(experiment.status.as_ref()).ok()?;
+    let is_applied = state.conclusion.as_ref()?.applied_at.is_some();
+    Chosen::of(&state, experiment).filter(|_| !is_applied)
 }
 
 /// Whether users may be dealt by an experiment.
@@ -50,10 +89,15 @@ pub fn of(
         rivals: &[],
         look: None,
         promoted: None,
+        given_up: None,
         dealt: true,
         now,
     };
     let decided = State::read(experiment.status.as_ref()).ok()?;
+    // It may be another's endpoint by now, also where this one was edited and would go on.
+    if decided.conclusion.as_ref().is_some_and(Conclusion::is_over) {
+        return None;
+    }
     let step = machine::step(&seen);
     let standing = |split, holds| Standing {
         name: experiment.name_any(),
@@ -70,15 +114,6 @@ pub fn of(
         });
     }
     let member = table::member(&step, &seen)?;
-    let promoted = step.state.conclusion.as_ref().filter(|conclusion| {
-        conclusion.action == Action::Promote && conclusion.approved_at.is_some()
-    });
-    let variant = promoted.and_then(|conclusion| conclusion.variant.as_deref());
-    let design = step.design.as_ref()?;
-    let winner = variant.and_then(|name| {
-        let mut variants = design.variants.iter();
-        variants.find(|one| one.name == name)
-    });
     let holds = match &step.standing {
         Stands::Running | Stands::Paused | Stands::AwaitingApproval => true,
         Stands::Pending(_)
@@ -89,7 +124,7 @@ pub fn of(
     };
     Some(Wanted {
         standing: standing(Split::By(member), holds),
-        winner: winner.map(|one| one.model.clone()),
+        winner: Chosen::of(&step.state, experiment),
     })
 }
 
@@ -99,7 +134,7 @@ pub fn stable(model: &RewardModel) -> Option<RevisionHash> {
     RevisionHash::parse(&stable.revision)
 }
 
-/// The model of a variant as it serves now, by the record of its stable revision.
+/// The model of a variant as it was compared, by the record of that revision.
 pub fn winner(of: &RewardModel, record: &ControllerRevision) -> Option<Winner> {
     let text = record.data.as_ref()?.0.to_string();
     let content = records::content(&text).ok()?;
@@ -115,23 +150,51 @@ pub fn winner(of: &RewardModel, record: &ControllerRevision) -> Option<Winner> {
     })
 }
 
-/// The variant of `experiment` that its endpoint serves by now, where that was decided.
-pub fn promoted(
+/// What has become of the revision that won, at the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// It is on its way, or nobody knows.
+    UnderWay,
+    /// The endpoint serves this variant.
+    Done(String),
+    /// The endpoint has tried this revision, and given it up.
+    GivenUp(String),
+}
+
+/// What has become of a decided promotion of `experiment`; `record` is that of [`on_the_way`]. Files alone say
+/// little: two variants may differ by a template only.
+pub fn promotion(
     experiment: &ABExperiment,
     models: &BTreeMap<String, RewardModel>,
-) -> Option<String> {
-    let state = State::read(experiment.status.as_ref()).ok()?;
-    let variant = state.conclusion?.variant?;
-    let mut variants = experiment.spec.variants.iter();
-    let model = &variants.find(|one| one.name == variant)?.model_ref.name;
-    let digest = |name: &str| {
-        let stable = models.get(name)?.status.as_ref()?.stable.as_ref()?;
-        stable.digest.clone()
+    record: Option<&ControllerRevision>,
+) -> Promotion {
+    let known = || {
+        let state = State::read(experiment.status.as_ref()).ok()?;
+        let chosen = Chosen::of(&state, experiment)?;
+        let endpoint = models.get(&experiment.spec.endpoint.name)?;
+        let winner = winner(models.get(&chosen.model)?, record?)?;
+        Some((state.conclusion?.variant?, endpoint, winner))
     };
-    let endpoint = models.get(&experiment.spec.endpoint.name)?;
-    let is_at_rest = !Model::of(endpoint).rolling;
-    let serves = digest(&experiment.spec.endpoint.name)? == digest(model)?;
-    (is_at_rest && serves).then_some(variant)
+    let Some((variant, endpoint, winner)) = known() else {
+        return Promotion::UnderWay;
+    };
+    let mut spec = endpoint.spec.clone();
+    spec.model = winner.model;
+    let wanted = identity::revision_hash(&spec, &winner.facts.digest);
+    let status = endpoint.status.as_ref();
+    let mut failed = status
+        .iter()
+        .filter_map(|status| status.failed_revisions.as_ref())
+        .flatten();
+    let serves = stable(endpoint).as_ref() == Some(&wanted);
+    match (Model::of(endpoint).rolling, serves) {
+        (true, _) => Promotion::UnderWay,
+        (false, true) => Promotion::Done(variant),
+        (false, false) if failed.any(|one| one == wanted.as_str()) => {
+            Promotion::GivenUp(wanted.to_string())
+        }
+        (false, false) => Promotion::UnderWay,
+    }
 }
 
 impl Model {
@@ -163,5 +226,106 @@ impl Model {
             calibration: model.spec.model.calibration.clone(),
             capacity: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{World, design, users};
+    use super::*;
+
+    fn digest() -> String {
+        format!("sha256:{}", "1".repeat(64))
+    }
+
+    fn model(name: &str, template: Option<&str>) -> RewardModel {
+        let mut model = json!({"source": {"pvc": {"claimName": "models", "path": "v1"}}});
+        if let Some(template) = template {
+            model["promptTemplate"] = json!(template);
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "betterai.dev/v1alpha1", "kind": "RewardModel",
+            "metadata": {"name": name, "namespace": "n"},
+            "spec": {"model": model},
+        }))
+        .unwrap()
+    }
+
+    fn hash(model: &RewardModel) -> RevisionHash {
+        identity::revision_hash(&model.spec, &digest().as_str().into())
+    }
+
+    /// `model` serves a revision.
+    fn serving(mut model: RewardModel, revision: &RevisionHash) -> RewardModel {
+        let status = json!({"phase": "Ready", "stable": {"revision": revision.to_string(), "digest": digest()}});
+        model.status = Some(serde_json::from_value(status).unwrap());
+        model
+    }
+
+    /// The record of a model's revision.
+    fn record(model: &RewardModel) -> ControllerRevision {
+        let content = json!({
+            "spec": identity::revision_spec(&model.spec),
+            "model": {"digest": digest(), "bytes": 1, "architecture": "BertForSequenceClassification"},
+            "template": {"spec": {"containers": []}},
+        });
+        serde_json::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1,
+            "metadata": {"name": "m2-x", "namespace": "n"}, "data": content,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_winner_of_the_same_files_is_promoted_only_when_what_was_compared_serves() {
+        let patch = json!({});
+        let mut world = World::new(&patch);
+        let (plain, other) = (model("m1", None), model("m2", Some("{{ prompt }}")));
+        let compared = hash(&other);
+        world.models.get_mut("m2").unwrap().revision = Some(compared.to_string());
+        world.step();
+        world.dealt = true;
+        world.totals = Some(users(&[(5_000, 500), (5_000, 700)]).totals(&design(&patch)));
+        world.now = 7_200;
+        world.step();
+        assert_eq!(on_the_way(&world.experiment), None, "nobody has approved");
+        world.command("approve/1");
+        world.step();
+        let chosen = on_the_way(&world.experiment).unwrap();
+        assert_eq!((chosen.model.as_str(), &chosen.revision), ("m2", &compared));
+        let record = record(&other);
+        // Its model serves something newer by now, which nobody has compared.
+        let newer = serving(
+            model("m2", Some("{{ response }}")),
+            &hash(&model("m2", Some("{{ response }}"))),
+        );
+        let of = |endpoint: RewardModel, record: Option<&ControllerRevision>| {
+            let models = [("m1", endpoint), ("m2", newer.clone())];
+            let models = models.map(|(name, model)| (name.to_owned(), model));
+            promotion(&world.experiment, &models.into(), record)
+        };
+        let at = |revision: &RevisionHash| serving(plain.clone(), revision);
+        let under_way = Promotion::UnderWay;
+        // The files are the same, the template is not; and what is newer nobody has compared.
+        assert_eq!(of(at(&hash(&plain)), Some(&record)), under_way);
+        assert_eq!(of(at(&hash(&newer)), Some(&record)), under_way);
+        assert_eq!(
+            of(at(&compared), None),
+            under_way,
+            "nobody knows what was compared"
+        );
+        assert_eq!(
+            of(at(&compared), Some(&record)),
+            Promotion::Done("v2".to_owned())
+        );
+        // The endpoint has given it up, before this experiment or by it.
+        let mut failed = at(&hash(&plain));
+        failed.status.as_mut().unwrap().failed_revisions = Some(vec![compared.to_string()]);
+        assert_eq!(
+            of(failed, Some(&record)),
+            Promotion::GivenUp(compared.to_string())
+        );
     }
 }

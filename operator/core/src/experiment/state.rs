@@ -100,6 +100,14 @@ pub struct Conclusion {
     pub applied_at: Option<Timestamp>,
 }
 
+impl Conclusion {
+    /// Whether what follows from it is done and the endpoint's users are nobody's: where only a report was
+    /// asked for, they stay as they are dealt.
+    pub fn is_over(&self) -> bool {
+        self.applied_at.is_some() && self.action != Action::Report
+    }
+}
+
 /// The reason of a conclusion that a human asked for.
 pub const ABORTED: &str = "Aborted";
 

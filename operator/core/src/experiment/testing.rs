@@ -149,6 +149,7 @@ pub(super) struct World {
     pub(super) models: BTreeMap<String, Model>,
     pub(super) rivals: Vec<Rival>,
     pub(super) promoted: Option<String>,
+    pub(super) given_up: Option<String>,
     pub(super) dealt: bool,
     pub(super) totals: Option<Totals>,
     pub(super) now: i64,
@@ -173,6 +174,7 @@ impl World {
                 .into(),
             rivals: Vec::new(),
             promoted: None,
+            given_up: None,
             dealt: false,
             totals: None,
             now: 0,
@@ -215,6 +217,7 @@ impl World {
             rivals: &self.rivals,
             look: look.as_ref(),
             promoted: self.promoted.as_deref(),
+            given_up: self.given_up.as_deref(),
             dealt: self.dealt,
             now: at(self.now),
         };
@@ -232,6 +235,7 @@ impl World {
             rivals: &self.rivals,
             look: None,
             promoted: self.promoted.as_deref(),
+            given_up: self.given_up.as_deref(),
             dealt: self.dealt,
             now: at(self.now),
         };

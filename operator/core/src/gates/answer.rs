@@ -57,6 +57,20 @@ impl PrometheusAnswer {
     }
 }
 
+impl PrometheusAnswer {
+    /// The one number.
+    pub const fn value(&self) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(*value),
+            Self::Empty
+            | Self::NotANumber
+            | Self::Several(_)
+            | Self::NotAVector(_)
+            | Self::Unreachable(_) => None,
+        }
+    }
+}
+
 /// Of a sample: a time, and a number in a string. What is no finite number stays for who judges.
 fn number(sample: &Value) -> PrometheusAnswer {
     let text = sample.get(1).and_then(Value::as_str).unwrap_or_default();

@@ -70,8 +70,10 @@ pub(super) fn of(
     before: &RewardModelStatus,
     after: &RewardModelStatus,
     ending: Option<&Ending>,
+    is_rescue: bool,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
+    notices.extend(rescued(before, after).filter(|_| is_rescue));
     if before.phase != after.phase {
         notices.extend(entered(after));
     }
@@ -101,6 +103,27 @@ pub(super) fn of(
     notices.extend(stalled(before, after));
     notices.extend(commanded(before, after));
     notices
+}
+
+/// A revision that goes past what was left of its steps, because the stable one is broken.
+fn rescued(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {
+    let kind = |status: &RewardModelStatus| {
+        let rollout = status.rollout.as_ref()?;
+        Some(rollout.step.as_ref()?.kind.clone())
+    };
+    let promotes = |status: &RewardModelStatus| kind(status).as_deref() == Some("Promote");
+    let revision = after
+        .canary
+        .as_ref()
+        .filter(|_| promotes(after) && !promotes(before));
+    let revision = &revision?.revision;
+    let text = format!(
+        "no pod of the stable revision serves, and it does not recover: revision {revision} takes its place, past the steps, gates and approval that were left"
+    );
+    Some(Notice {
+        revision: Some(revision.clone()),
+        ..Notice::warning("StableBroken", text)
+    })
 }
 
 fn entered(after: &RewardModelStatus) -> Option<Notice> {

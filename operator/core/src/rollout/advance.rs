@@ -18,6 +18,11 @@ use crate::reading::health::Health;
 use crate::spec::Step;
 use crate::state::{Previous, Rollout, Stage, State, Target};
 
+/// How long stable may be without a ready pod that was in trouble, or finds no room, before it is broken.
+const STABLE_PATIENCE: Duration = Duration::from_mins(1);
+/// The same where new pods of it start, and none is in trouble: large models take their time.
+const STABLE_STARTS: Duration = Duration::from_mins(10);
+
 /// The next state, and what happened on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -59,7 +64,13 @@ impl Transition {
 pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
     let heard = looked(acknowledged(state, signals), signals);
     let mut next = from(&heard, signals, now);
-    next.wake_after = match (next.wake_after, signals.next_look) {
+    let looks = [signals.next_look, broken_in(signals, now)];
+    let look = looks
+        .into_iter()
+        .flatten()
+        .filter(|look| !look.is_zero())
+        .min();
+    next.wake_after = match (next.wake_after, look) {
         (Some(wake), Some(look)) => Some(wake.min(look)),
         // What follows a move may follow at once.
         (None, look) if next.next == *state => look,
@@ -153,11 +164,47 @@ fn is_way_back(state: &State) -> bool {
 
 /// The stable revision is down and this one is there: it serves, wanted or not.
 fn is_needed(rollout: &Rollout, signals: &Signals) -> bool {
-    rollout.stage.is_public() && is_rescue(signals)
+    rollout.stage.is_public() && is_alone(signals)
 }
 
-fn is_rescue(signals: &Signals) -> bool {
+/// At this moment the canary serves and stable does not: the routers send it everything.
+fn is_alone(signals: &Signals) -> bool {
     signals.canary.serves() && !signals.stable.serves() && !signals.recreates
+}
+
+/// How soon stable is broken that has no ready pod, and the canary comes in its place past steps, gates and
+/// approval: the fix has to get in. A pod that was deleted, evicted or restarted is no reason for that.
+/// `None` where it is not, and will not be by waiting.
+fn broken_in(signals: &Signals, now: Timestamp) -> Option<Duration> {
+    if !is_alone(signals) {
+        return None;
+    }
+    let left = |patience: Duration, since: Option<Timestamp>| {
+        let since = since.unwrap_or(now);
+        Some(patience.saturating_sub(elapsed(since, now)))
+    };
+    match &signals.stable.health {
+        Health::Failed(_) | Health::Refused { .. } => Some(Duration::ZERO),
+        Health::Unschedulable { since, .. } => left(STABLE_PATIENCE, *since),
+        Health::Starting {
+            progressed_at,
+            fresh,
+            ..
+        } => {
+            let patience = if *fresh {
+                STABLE_STARTS
+            } else {
+                STABLE_PATIENCE
+            };
+            left(patience, *progressed_at)
+        }
+        Health::Absent | Health::Ready => None,
+    }
+}
+
+/// Stable is broken and the canary serves.
+pub fn is_rescue(signals: &Signals, now: Timestamp) -> bool {
+    broken_in(signals, now) == Some(Duration::ZERO)
 }
 
 fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
@@ -168,7 +215,7 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
     } else {
         signals.canary.health == Health::Ready
     };
-    let rescue = beside && is_rescue(signals) && signals.limits.replicas > 0;
+    let rescue = beside && is_rescue(signals, now) && signals.limits.replicas > 0;
     // The old pods are stopped already: nobody else is going to serve.
     let alone = signals.recreates && state.stable().is_some() && signals.stable.pods.wanted == 0;
     let proven = rollout.fast || gating(rollout, signals, now) == Gating::Open;
@@ -194,10 +241,10 @@ fn step(
     signals: &Signals,
     now: Timestamp,
 ) -> Transition {
-    if is_rescue(signals) {
+    let asleep = signals.limits.replicas == 0;
+    if !asleep && is_rescue(signals, now) {
         return Transition::to(entered(state, Stage::Promote, now));
     }
-    let asleep = signals.limits.replicas == 0;
     if asleep || is_held(rollout, signals) {
         return Transition::to(stopped(state));
     }
@@ -238,14 +285,14 @@ fn step(
 fn approval(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
     // Who asks for no approval any more waits for none.
     let waived = !signals.requires_approval && !is_held(rollout, signals);
-    if is_rescue(signals) || waived {
+    if is_rescue(signals, now) && signals.limits.replicas > 0 || waived {
         return Transition::to(entered(state, Stage::Promote, now));
     }
     Transition::to(stopped(state))
 }
 
 fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    let alone = state.stable().is_none() || signals.recreates || is_rescue(signals);
+    let alone = state.stable().is_none() || signals.recreates || is_alone(signals);
     let short = is_short(rollout, signals);
     let asleep = signals.limits.replicas == 0 && state.stable().is_some();
     let arrived = rollout.applied == Percent::ALL && rollout.weight == Percent::ALL;

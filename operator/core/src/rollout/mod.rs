@@ -20,7 +20,7 @@ use crate::Failure;
 use crate::identity::RevisionHash;
 
 pub(crate) use advance::is_short;
-pub use advance::{Transition, advance};
+pub use advance::{Transition, advance, is_rescue};
 pub(crate) use decide::{Decision, decide, signals};
 pub use gating::Watched;
 pub(crate) use gating::{Gating, gating};

@@ -268,7 +268,7 @@ fn roll_back(
     let next = sent_back(state, previous, signals, now);
     let failure = Failure::new(
         StalledReason::AbortedByUser,
-        format!("taken back to revision {previous} by the command rollback"),
+        format!("taken back to revision {previous} by the command rollback; retry tries it again"),
     );
     Ok(Obeyed {
         next,

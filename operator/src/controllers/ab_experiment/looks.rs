@@ -3,8 +3,8 @@
 //! Owns when one is due. It must not decide. Invariant: an operator that starts goes on with what the one before
 //! it has kept.
 
-use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crds::{ABExperiment, RewardModel, labels};
@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use operator_core::experiment::analysis::{self, Look, Looked};
+use operator_core::experiment::analysis::{self, Look, Looked, Tracks};
 use operator_core::experiment::ledger::{self, Ledger};
-use operator_core::experiment::spec::{Design, Source, Variant};
-use operator_core::experiment::state::{Epoch, State};
+use operator_core::experiment::spec::{Design, Variant};
+use operator_core::experiment::state::{Conclusion, Epoch, State};
 use operator_core::experiment::totals::Totals;
 use operator_core::experiment::{machine, table};
 use operator_core::gates::PrometheusAnswer;
@@ -25,6 +25,14 @@ use super::evidence::Router;
 use crate::controllers::reward_model::address;
 use crate::controllers::shared::Owner;
 use crate::controllers::shared::error::Error;
+
+/// The last look at an experiment.
+pub(super) struct LastLook {
+    at: Instant,
+    epoch: u64,
+    /// What it has left of metrics that Prometheus answers.
+    asked: Tracks,
+}
 
 impl Context {
     /// The look that is due; `None` where none is, or there is nothing to look at.
@@ -50,82 +58,87 @@ impl Context {
         let Some(epoch) = &state.epoch else {
             return Ok(None);
         };
+        if state.conclusion.as_ref().is_some_and(Conclusion::is_over) {
+            return Ok(None);
+        }
         self.follow_routers(experiment, &design, epoch, endpoint)
             .await?;
         let uid = experiment.uid().unwrap_or_default();
         if !self.is_due(&uid, design.interval) {
             return Ok(None);
         }
+        let Some(answers) = self.answers(&Owner::of(experiment), &design, epoch) else {
+            return Ok(None);
+        };
         let ledgers = self.fetching.ledgers(&uid);
-        let answers = self.answers(&Owner::of(experiment), &design, epoch);
         let totals = ledger::totals(&design, &ledgers, &answers);
         let out: Vec<String> = state.out.keys().cloned().collect();
+        let mut tracks = ledger::tracks(&ledgers);
+        tracks.extend(self.asked(&uid, epoch.id));
         let look = analysis::look(&Looked {
             design: &design,
             strata: std::slice::from_ref(&totals),
-            tracks: &ledger::tracks(&ledgers),
+            tracks: &tracks,
             slots: &table::slots(&design, epoch),
             out: &out,
             elapsed: machine::elapsed(state.started_at, Timestamp::now()),
             sample_ratio_before: 0.0,
         });
+        let last = LastLook {
+            at: Instant::now(),
+            epoch: epoch.id,
+            asked: ledger::unkept(&ledgers, &look.tracks),
+        };
+        self.looked().insert(uid, last);
         Ok(Some((totals, look)))
     }
 
-    /// What Prometheus has answered since the last look, by metric and then by arm; the next answers are on their
-    /// way then.
+    /// What Prometheus answers now, by metric and then by arm; `None` until it has answered all that is asked.
     fn answers(
         &self,
         owner: &Owner,
         design: &Design,
         epoch: &Epoch,
-    ) -> BTreeMap<String, Vec<Option<f64>>> {
-        let answer = |query: &str, variant: &Variant| {
+    ) -> Option<BTreeMap<String, Vec<Option<f64>>>> {
+        let of = |query: &str, variant: &Variant| {
             let revision = epoch.revisions.get(&variant.name);
-            let query = query
+            query
                 .replace("$variant", &variant.name)
-                .replace("$revision", revision.map_or("", String::as_str));
-            let answer = self.prometheus.answer(owner, &query)?;
-            self.prometheus.answer(owner, &query);
-            match answer {
-                PrometheusAnswer::Value(value) => Some(value),
-                PrometheusAnswer::Empty
-                | PrometheusAnswer::NotANumber
-                | PrometheusAnswer::Several(_)
-                | PrometheusAnswer::NotAVector(_)
-                | PrometheusAnswer::Unreachable(_) => None,
-            }
+                .replace("$revision", revision.map_or("", String::as_str))
         };
-        let asked = design
-            .metrics
-            .iter()
-            .filter_map(|metric| match &metric.source {
-                Source::Prometheus(query) => {
-                    let each = design.variants.iter();
-                    let each = each.map(|variant| answer(query, variant));
-                    Some((metric.name.clone(), each.collect()))
-                }
-                Source::Score
-                | Source::Latency
-                | Source::SlowerThan(_)
-                | Source::Errors
-                | Source::Event(_)
-                | Source::Preferences => None,
-            });
-        asked.collect()
+        let asked = design.metrics.iter().filter_map(|metric| {
+            let query = metric.source.query()?;
+            let each = design.variants.iter();
+            let each: Vec<_> = each.map(|variant| of(query, variant)).collect();
+            Some((metric.name.clone(), each))
+        });
+        let asked: BTreeMap<_, _> = asked.collect();
+        let answers = self
+            .prometheus
+            .answers(owner, &asked.values().flatten().cloned().collect())?;
+        let value = |query: String| answers.get(&query).and_then(PrometheusAnswer::value);
+        let each = asked.into_iter();
+        let each = each.map(|(metric, of)| (metric, of.into_iter().map(value).collect()));
+        Some(each.collect())
     }
 
-    /// Whether it is time for a look; then the next is an interval away.
+    /// Whether it is time for a look.
     fn is_due(&self, uid: &str, interval: Duration) -> bool {
-        let now = Instant::now();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = looked
-            .get(uid)
-            .is_none_or(|last| now.duration_since(*last) >= interval);
-        if is_due {
-            looked.insert(uid.to_owned(), now);
-        }
-        is_due
+        let looked = self.looked();
+        let last = looked.get(uid);
+        last.is_none_or(|last| last.at.elapsed() >= interval)
+    }
+
+    /// What the last look at an epoch has left of metrics that Prometheus answers. An operator that starts
+    /// begins to count anew what it answers in a row.
+    fn asked(&self, uid: &str, epoch: u64) -> Tracks {
+        let looked = self.looked();
+        let last = looked.get(uid).filter(|last| last.epoch == epoch);
+        last.map(|last| last.asked.clone()).unwrap_or_default()
+    }
+
+    fn looked(&self) -> MutexGuard<'_, HashMap<String, LastLook>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the routers of the endpoint that are there.

@@ -24,6 +24,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use operator_core::compare;
 use operator_core::experiment::machine;
 use operator_core::experiment::seen::{Model, Rival, Seen};
+use operator_core::experiment::standing::Promotion;
+use operator_core::experiment::state::Conclusion;
 use operator_core::experiment::{standing, status};
 use operator_core::identity::{AdminKey, names};
 use operator_core::objects::router::table;
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::evidence::Fetching;
+use self::looks::LastLook;
 use super::experiments::Experiments;
 use super::shared::asking::Asking;
 use super::shared::cache::strip;
@@ -50,6 +53,8 @@ const KIND: &str = "ABExperiment";
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How soon it is looked whether routers have come or gone, or something that is waited for is there.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The same of one that is over.
+const OVER: Duration = Duration::from_mins(10);
 /// Reconciles at once.
 const AT_ONCE: u16 = 8;
 
@@ -62,8 +67,8 @@ struct Context {
     fetching: Fetching,
     prometheus: Prometheus,
     leads: watch::Receiver<bool>,
-    /// When each was looked at last, by uid.
-    looked: Mutex<HashMap<String, Instant>>,
+    /// The last look at each, by uid.
+    looked: Mutex<HashMap<String, LastLook>>,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -171,16 +176,27 @@ impl Context {
             .iter()
             .map(|(name, model)| (name.clone(), Model::of(model)));
         let known: BTreeMap<String, Model> = known.collect();
-        let (rivals, promoted) = (
-            self.rivals(&experiment),
-            standing::promoted(&experiment, &models),
-        );
+        let record = match standing::on_the_way(&experiment) {
+            Some(chosen) => {
+                let namespace = experiment.namespace().unwrap_or_default();
+                surroundings::record(&self.client, &namespace, &chosen).await?
+            }
+            None => None,
+        };
+        let rivals = self.rivals(&experiment);
+        let promotion = standing::promotion(&experiment, &models, record.as_ref());
+        let (promoted, given_up) = match &promotion {
+            Promotion::UnderWay => (None, None),
+            Promotion::Done(variant) => (Some(variant.as_str()), None),
+            Promotion::GivenUp(revision) => (None, Some(revision.as_str())),
+        };
         let seen = Seen {
             experiment: &experiment,
             models: &known,
             rivals: &rivals,
             look: look.as_ref().map(|(_, look)| look),
-            promoted: promoted.as_deref(),
+            promoted,
+            given_up,
             dealt: self.is_dealt(&experiment, &models).await?,
             now: Timestamp::now(),
         };
@@ -190,20 +206,26 @@ impl Context {
         }
         let next = status::render(&step, &seen, look.as_ref().map(|(totals, _)| totals));
         self.write_status(&experiment, &next).await?;
+        let uid = experiment.uid().unwrap_or_default();
+        self.metrics.standing().experiment(&uid, &next);
         let about = experiment.object_ref(&());
         for notice in &step.notices {
             self.events.tell(&about, &Notice::of_experiment(notice));
         }
         if step.state.conclusion.is_some() && !step.in_force {
-            self.fetching.forget(&experiment.uid().unwrap_or_default());
+            self.fetching.forget(&uid);
         }
         let has_moved = next.epoch.as_ref().map(|epoch| epoch.id)
             != experiment
                 .status
                 .as_ref()
                 .and_then(|status| Some(status.epoch.as_ref()?.id));
+        let is_over = step.state.conclusion.as_ref();
         Ok(Action::requeue(if has_moved {
             Duration::ZERO
+        } else if is_over.is_some_and(Conclusion::is_over) {
+            // What is new of its spec comes by the watch.
+            OVER
         } else {
             AGAIN
         }))
@@ -299,6 +321,11 @@ impl Context {
     fn forget(&self, uid: &str) {
         self.fetching.forget(uid);
         self.prometheus.forget(uid);
+        self.metrics.standing().forget(uid);
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
         self.looked
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -108,6 +108,7 @@ pub(super) async fn run(
         routers: routers.clone(),
         fetching: fetching.clone(),
         prometheus: prometheus.clone(),
+        metrics: metrics.clone(),
     };
     let mut gone = Gone::new(move |uid| held.forget(uid));
     let models = watcher(
@@ -204,6 +205,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
             routers: context.routers.clone(),
             fetching: context.fetching.clone(),
             prometheus: context.prometheus.clone(),
+            metrics: context.metrics.clone(),
         };
         held.forget(&trigger.uid().unwrap_or_default());
         return Ok(Action::await_change());
@@ -230,6 +232,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     context
         .metrics
         .moved(observed.model.status.as_ref(), &wanted.status);
+    context.metrics.standing().model(&owner.uid, &wanted.status);
     // What is in the status is decided, and told once, whatever becomes of the writes.
     let about = observed.model.object_ref(&());
     for notice in &wanted.notices {
@@ -258,6 +261,7 @@ struct Held {
     routers: Arc<Routers>,
     fetching: Arc<Fetching>,
     prometheus: Arc<Prometheus>,
+    metrics: Arc<Metrics>,
 }
 
 impl Held {
@@ -266,6 +270,7 @@ impl Held {
         self.routers.forget(uid);
         self.fetching.forget(uid);
         self.prometheus.forget(uid);
+        self.metrics.standing().forget(uid);
         let _ = self.turns.take(uid, false, false);
     }
 }

@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use crds::{ABExperiment, RewardModel};
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use operator_core::experiment::standing::{self, Wanted};
-use operator_core::identity::names;
 use operator_core::observed::Standing;
 
 use super::context::Context;
@@ -44,20 +42,11 @@ impl Context {
         else {
             return Ok(None);
         };
-        if let Some(name) = winner
-            && let Some(winner) = others.get(&name)
+        if let Some(chosen) = winner
+            && let Some(winner) = others.get(&chosen.model)
         {
             let namespace = model.namespace().unwrap_or_default();
-            let revisions: Api<ControllerRevision> = self.api(Some(namespace));
-            let stable = standing::stable(winner);
-            let record = match stable {
-                Some(hash) => {
-                    let name = names::revision(&name, &hash);
-                    let found = revisions.get_opt(&name).await;
-                    found.map_err(Error::api(format!("read ControllerRevision {name}")))?
-                }
-                None => None,
-            };
+            let record = surroundings::record(&self.client, &namespace, &chosen).await?;
             standing.winner = record.and_then(|record| standing::winner(winner, &record));
         }
         Ok(Some(standing))

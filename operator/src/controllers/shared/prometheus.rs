@@ -5,7 +5,7 @@
 //! an owner has each question under way once at most; an answer that does not come is an answer of its own, never an
 //! error of a reconcile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,15 @@ enum Asked {
     Answered(PrometheusAnswer, Instant),
 }
 
+impl Asked {
+    fn is_stale(&self) -> bool {
+        match self {
+            Self::UnderWay(_) => false,
+            Self::Answered(_, at) => at.elapsed() >= FRESH,
+        }
+    }
+}
+
 impl Drop for Asked {
     fn drop(&mut self) {
         match self {
@@ -67,24 +76,40 @@ impl Prometheus {
 
     /// The answer to a query. Where there is none yet, it is asked for, and whoever asks hears of it.
     pub(crate) fn answer(&self, owner: &Owner, query: &str) -> Option<PrometheusAnswer> {
+        let answers = self.answers(owner, &BTreeSet::from([query.to_owned()]))?;
+        answers.into_values().next()
+    }
+
+    /// The answers to some queries, once all of them are there. Those that are not are asked for, and whoever
+    /// asks hears of each.
+    pub(crate) fn answers(
+        &self,
+        owner: &Owner,
+        queries: &BTreeSet<String>,
+    ) -> Option<BTreeMap<String, PrometheusAnswer>> {
         let Some(url) = &self.url else {
             let why = "this operator was told of no Prometheus: set its flag --prometheus-url";
-            return Some(PrometheusAnswer::Unreachable(why.to_owned()));
+            let each = |query: &String| {
+                let answer = PrometheusAnswer::Unreachable(why.to_owned());
+                (query.clone(), answer)
+            };
+            return Some(queries.iter().map(each).collect());
         };
         let mut all = self.asked();
         let own = all.entry(owner.uid.clone()).or_default();
-        match own.get(query) {
-            Some(Asked::UnderWay(_)) => return None,
-            Some(Asked::Answered(answer, at)) if at.elapsed() < FRESH => {
-                let answer = answer.clone();
-                own.remove(query);
-                return Some(answer);
+        for query in queries {
+            if own.get(query).is_none_or(Asked::is_stale) {
+                let task = self.ask(owner, url.clone(), query.clone());
+                own.insert(query.clone(), Asked::UnderWay(task));
             }
-            Some(Asked::Answered(..)) | None => {}
         }
-        let task = self.ask(owner, url.clone(), query.to_owned());
-        own.insert(query.to_owned(), Asked::UnderWay(task));
-        None
+        let each = queries.iter().map(|query| match own.get(query)? {
+            Asked::Answered(answer, _) => Some((query.clone(), answer.clone())),
+            Asked::UnderWay(_) => None,
+        });
+        let answers = each.collect::<Option<BTreeMap<_, _>>>()?;
+        own.retain(|query, _| !queries.contains(query));
+        Some(answers)
     }
 
     /// Who asked is gone.
@@ -145,6 +170,8 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -154,5 +181,65 @@ mod tests {
             "sum%28rate%28a%7Bb%3D%22c%26d%22%7D%5B5m%5D%29%29%20%3E%201"
         );
         assert_eq!(encoded("é"), "%C3%A9");
+    }
+
+    fn owner() -> Owner {
+        let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "n", "uid": "u"}});
+        Owner::of(&serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap())
+    }
+
+    /// Answers each question with a number, one more each time.
+    async fn counting() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for number in 1.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+                let body = format!(
+                    r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"{number}"]}}}}"#
+                );
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn answers_are_given_once_all_of_them_are_there_and_are_new_each_time() {
+        let url = counting().await;
+        let (told, mut news) = tokio::sync::mpsc::unbounded_channel();
+        let prometheus = Prometheus::new(Asking::new(), Some(&url), move |_| {
+            told.send(()).unwrap();
+        });
+        let queries = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        for numbers in [[1.0, 2.0], [3.0, 4.0]] {
+            assert_eq!(prometheus.answers(&owner(), &queries), None);
+            news.recv().await.unwrap();
+            assert_eq!(
+                prometheus.answers(&owner(), &queries),
+                None,
+                "one is missing"
+            );
+            news.recv().await.unwrap();
+            let answers = prometheus.answers(&owner(), &queries).unwrap();
+            let mut values: Vec<_> = answers
+                .values()
+                .filter_map(PrometheusAnswer::value)
+                .collect();
+            values.sort_by(f64::total_cmp);
+            assert_eq!(values, numbers);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_has_all_answers() {
+        let prometheus = Prometheus::new(Asking::new(), Some("http://127.0.0.1:1"), |_| {});
+        let answers = prometheus.answers(&owner(), &BTreeSet::new());
+        assert_eq!(answers, Some(BTreeMap::new()));
     }
 }

@@ -145,11 +145,9 @@ impl Recorder {
         if let Some(of) = sums.arm_mut(arm) {
             of.fallbacks = of.fallbacks.saturating_add(u64::from(ended.is_fallback));
         }
-        if ended.is_remembered {
-            return;
-        }
         request(subject, sums, unit, arm, ended.is_error);
-        if let Some(took) = ended.took {
+        // What a cache has answered says nothing of how long the variant takes.
+        if let Some(took) = ended.took.filter(|_| !ended.is_remembered) {
             latency(subject, sums, unit, arm, took);
         }
     }

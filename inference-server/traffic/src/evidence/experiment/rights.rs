@@ -6,6 +6,7 @@
 //! it (stats.md 1.6), and one that the control did not score is no pair.
 
 use super::super::Unit;
+use super::super::preferences::Lots;
 use super::users::{MAX_USERS, bit};
 use crate::table::experiment::{Arm, MOST_VARIANTS};
 
@@ -89,11 +90,15 @@ impl Rights {
         admission
     }
 
-    /// Adds those of another router. Where two differ about a unit, it does not matter who is believed, as
-    /// long as it is the same in any order.
-    pub(super) fn merge(&mut self, other: &Self) {
-        let mut all: Vec<(Unit, u8)> = self.units.iter().chain(&other.units).copied().collect();
-        all.sort_unstable();
+    /// Adds those of the router `instance`, where a unit that others saw too is counted as the one saw it that
+    /// the lot falls on: no outcome is drawn more often than routers have seen it.
+    pub(super) fn merge(&mut self, other: &Self, instance: &str, lots: &mut Lots) {
+        let drawn = Lots::of(instance);
+        let mut all = other.units.clone();
+        all.retain(|(unit, _)| lots.falls_on(&drawn, *unit));
+        // The sort is stable, so that those that win stand before those that were there.
+        all.extend(&self.units);
+        all.sort_by_key(|(unit, _)| *unit);
         all.dedup_by_key(|(unit, _)| *unit);
         self.units = all;
         self.repeated = self.repeated.saturating_add(other.repeated);
@@ -127,5 +132,42 @@ impl Rights {
             }
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNITS: u32 = 30_000;
+
+    /// A router that saw the same outcome of all units.
+    fn saw(right: u8) -> Rights {
+        Rights {
+            units: (0..UNITS).map(|unit| (Unit(unit), right)).collect(),
+            ..Rights::default()
+        }
+    }
+
+    fn together<'r>(all: impl IntoIterator<Item = (&'r str, &'r Rights)>) -> RightsCounts {
+        let (mut total, mut lots) = (Rights::default(), Lots::default());
+        for (instance, rights) in all {
+            total.merge(rights, instance, &mut lots);
+        }
+        assert_eq!(total.len(), 30_000);
+        total.counts(Arm::new(1).unwrap())
+    }
+
+    #[test]
+    fn where_routers_differ_about_a_unit_each_is_believed_as_often() {
+        let (control, candidate) = (saw(0b01), saw(0b10));
+        let all = [("a", &control), ("b", &candidate), ("c", &control)];
+        let counts = together(all);
+        assert_eq!(counts, together(all.into_iter().rev()));
+        // A third of 30,000, within six standard deviations.
+        assert!(
+            (9_500..10_500).contains(&counts.candidate_alone),
+            "{counts:?}"
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 use stats::Cross;
 
+use super::super::preferences::Lots;
 use super::super::{ByCell, Sum};
 use super::{Latencies, Rights, Subject, Unseen, Users};
 use crate::table::experiment::{Arm, Metric, Mode, Signal, Source};
@@ -299,8 +300,14 @@ impl Sums {
         self.arms.get_mut(arm.place())
     }
 
-    /// Adds those of another router and of the same subject.
-    pub fn merge(&mut self, other: &Self) {
+    /// Adds those of the router `instance` to what is put together already, which has one lot like a router.
+    pub fn absorb(&mut self, other: &Self, instance: &str) {
+        let mut lots = Lots::held(self.rights.units.iter().map(|(unit, _)| *unit));
+        self.merge(other, instance, &mut lots);
+    }
+
+    /// Adds those of the router `instance`, which are of the same subject.
+    pub(super) fn merge(&mut self, other: &Self, instance: &str, lots: &mut Lots) {
         for (ours, theirs) in self.arms.iter_mut().zip(&other.arms) {
             ours.merge(theirs);
         }
@@ -311,7 +318,7 @@ impl Sums {
         }
         self.users.merge(&other.users);
         self.unseen.merge(&other.unseen);
-        self.rights.merge(&other.rights);
+        self.rights.merge(&other.rights, instance, lots);
         self.counts = self.counts.plus(other.counts);
     }
 

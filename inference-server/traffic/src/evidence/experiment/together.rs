@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::Refused;
+use super::super::preferences::Lots;
 use super::{Evidence, Subject, Sums};
 
 /// The newest snapshot of each instance, of one subject.
@@ -71,9 +72,9 @@ impl Together {
     /// All together: the same to the last bit, in whatever order they came. [`Sums::settled`] has to be
     /// called before it is judged.
     pub fn total(&self) -> Sums {
-        let mut total = Sums::new(&self.subject);
-        for snapshot in self.instances.values() {
-            total.merge(&snapshot.sums);
+        let (mut total, mut lots) = (Sums::new(&self.subject), Lots::default());
+        for (instance, snapshot) in &self.instances {
+            total.merge(&snapshot.sums, instance, &mut lots);
         }
         total
     }

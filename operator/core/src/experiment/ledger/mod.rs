@@ -78,7 +78,7 @@ impl Ledger {
                 let _ = live.fold(document.clone());
                 continue;
             }
-            self.gone.merge(&document.sums);
+            self.gone.absorb(&document.sums, &document.instance);
             self.retired
                 .insert(document.instance.clone(), document.sequence);
             self.lost += u64::from(!document.leaving);
@@ -89,7 +89,7 @@ impl Ledger {
     /// Everything, of all routers.
     pub fn total(&self) -> Sums {
         let mut total = self.live.total();
-        total.merge(&self.gone);
+        total.absorb(&self.gone, object::GONE);
         total.settled()
     }
 
@@ -123,6 +123,13 @@ pub fn keep(ledgers: &mut Ledgers, tracks: &Tracks) {
             ledger.tracks.insert(candidate.clone(), *track);
         }
     }
+}
+
+/// What a look leaves that no ledger keeps: that of metrics which no router counts, and Prometheus answers.
+pub fn unkept(ledgers: &Ledgers, tracks: &Tracks) -> Tracks {
+    let each = tracks.iter();
+    let each = each.filter(|((metric, _), _)| !ledgers.contains_key(metric));
+    each.map(|(of, track)| (of.clone(), *track)).collect()
 }
 
 /// What was counted, as the analysis reads it; `answers` are those of Prometheus by metric, and then by arm.

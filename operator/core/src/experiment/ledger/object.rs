@@ -22,7 +22,7 @@ pub const KEPT_BYTES: usize = 900_000;
 /// Instances that are gone and remembered.
 const MOST_RETIRED: usize = 1_000;
 const HEAD: &str = "ledger.json";
-const GONE: &str = "gone";
+pub(super) const GONE: &str = "gone";
 const ROUTER: &str = "router-";
 
 /// What else is kept.

@@ -124,6 +124,25 @@ fn the_mean_of_an_event_is_that_of_all_who_were_served() {
 }
 
 #[test]
+fn nothing_that_a_look_leaves_is_lost_also_where_no_router_counts() {
+    let track = |beyond| Track {
+        tau: None,
+        harm: 0.0,
+        beyond,
+    };
+    let of = |metric: &str| (metric.to_owned(), "v2".to_owned());
+    let left = Tracks::from([
+        (of("clicks"), track(1)),
+        (of("latency of a gateway"), track(2)),
+    ]);
+    let mut ledgers = Ledgers::from([("clicks".to_owned(), Ledger::new(subject("clicks")))]);
+    keep(&mut ledgers, &left);
+    let mut known = tracks(&ledgers);
+    known.extend(unkept(&ledgers, &left));
+    assert_eq!(known, left);
+}
+
+#[test]
 fn an_operator_that_starts_goes_on_where_the_last_one_was() {
     let (mut a, mut b) = (router("a"), router("b"));
     for user in 0..300 {

@@ -11,24 +11,29 @@ use serde_json::json;
 use super::super::seen::Seen;
 use super::super::slots::Slots;
 use super::super::spec::Design;
-use super::{Epoch, Notice, State, Step};
+use super::{Epoch, Notice, Standing, State, Step};
 use crate::identity::canonical;
 
-/// A verdict is left behind where what is compared was changed after it.
-pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) {
-    if step.state.conclusion.is_none() {
-        return;
-    }
+/// A verdict is left behind where what is compared was changed after it, and the endpoint is free: one that
+/// is over has given it up. Where it is not, the verdict stays, and this is what it waits for.
+pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Option<Standing> {
+    let conclusion = step.state.conclusion.as_ref()?;
+    let has_endpoint = !conclusion.is_over();
     let changed = step.state.epoch.as_ref().is_some_and(|epoch| {
         epoch.fingerprint != design.fingerprint(seen.experiment) || epoch.weights != weights(design)
     });
     // Stopped before it began: there is nothing that could have changed.
-    if changed {
-        step.state = State {
-            epoch: step.state.epoch.take(),
-            ..State::default()
-        };
+    if !changed {
+        return None;
     }
+    if let Some(first) = super::first(seen, has_endpoint) {
+        return Some(super::conflict(first, design));
+    }
+    step.state = State {
+        epoch: step.state.epoch.take(),
+        ..State::default()
+    };
+    None
 }
 
 /// What is compared was changed while nothing was dealt, and then the experiment was stopped: the verdict is of

@@ -116,10 +116,11 @@ pub fn step(seen: &Seen<'_>) -> Step {
         }
     };
     let mut step = stay(state, Standing::Running, Some(design.clone()));
-    epoch::reopen(&mut step, seen, &design);
-    step.standing = match &step.state.conclusion {
-        Some(_) => concluded(&step.state),
-        None => open(&mut step, seen, &design, endpoint),
+    let held = epoch::reopen(&mut step, seen, &design);
+    step.standing = match (&step.state.conclusion, held) {
+        (Some(_), Some(conflict)) => conflict,
+        (Some(_), None) => concluded(&step.state),
+        (None, _) => open(&mut step, seen, &design, endpoint),
     };
     obey::obey(&mut step, seen, &design);
     if step.standing == Standing::Running
@@ -165,11 +166,7 @@ fn open(step: &mut Step, seen: &Seen<'_>, design: &Design, endpoint: Option<&Mod
         return Standing::Suspended;
     }
     if let Some(first) = first(seen, step.state.epoch.is_some()) {
-        let message = format!(
-            "the experiment {} has the endpoint {}: this one waits until that one has a verdict or is deleted",
-            first.name, design.endpoint
-        );
-        return Standing::Stalled(ExperimentStalledReason::EndpointConflict, message);
+        return conflict(first, design);
     }
     if step.state.epoch.is_none() {
         if let Some(start) = design.start_at.filter(|start| *start > seen.now) {
@@ -202,6 +199,14 @@ fn open(step: &mut Step, seen: &Seen<'_>, design: &Design, endpoint: Option<&Mod
     } else {
         Standing::Running
     }
+}
+
+fn conflict(first: &Rival, design: &Design) -> Standing {
+    let message = format!(
+        "the experiment {} has the endpoint {}: this one waits until that one has a verdict or is deleted",
+        first.name, design.endpoint
+    );
+    Standing::Stalled(ExperimentStalledReason::EndpointConflict, message)
 }
 
 /// The one of several that has the endpoint, where it is another: one that has begun, else the oldest.
@@ -279,6 +284,15 @@ fn apply(step: &mut Step, seen: &Seen<'_>) {
         | Standing::Applying
         | Standing::Applied => concluded(&step.state),
     };
+    if step.standing == Standing::Applying
+        && let Some(revision) = seen.given_up
+    {
+        let endpoint = &seen.experiment.spec.endpoint.name;
+        let message = format!(
+            "the RewardModel {endpoint} has given revision {revision} up, which won: its condition Stalled says why; its command retry tries it again, and the command abort on this experiment returns everybody to control"
+        );
+        step.standing = Standing::Stalled(ExperimentStalledReason::PromotionFailed, message);
+    }
 }
 
 /// Users stay in their arms while a promotion is on its way, so that nobody goes back to control and comes

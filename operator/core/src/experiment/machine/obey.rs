@@ -101,7 +101,8 @@ fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static s
     if done.is_some_and(|conclusion| conclusion.applied_at.is_some()) {
         return Err("the experiment is over: delete it".to_owned());
     }
-    if done.is_some_and(|conclusion| conclusion.approved_at.is_some()) {
+    let is_approved = done.is_some_and(|conclusion| conclusion.approved_at.is_some());
+    if is_approved && seen.given_up.is_none() {
         return Err(
             "its verdict is being applied: abort the endpoint's rollout instead".to_owned(),
         );

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::super::testing::{World, at, design, users};
+use super::super::testing::{World, at, design, goal, users};
 use super::*;
 
 const HOUR: i64 = 3600;
@@ -151,6 +151,82 @@ fn one_with_a_verdict_is_in_the_way_until_what_follows_is_done() {
     invalid.step();
     assert_eq!(rival(&invalid), None);
     assert_eq!(rival(&World::new(&json!({"suspend": true}))), None);
+}
+
+#[test]
+fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again() {
+    let mut world = running(&json!({}), &WON);
+    world.now = 2 * HOUR;
+    world.step();
+    world.command("approve/1");
+    world.step();
+    world.given_up = Some("dddddddddd".to_owned());
+    let step = world.step();
+    assert!(
+        matches!(&step.standing, Standing::Stalled(Stalled::PromotionFailed, why) if why.contains("dddddddddd") && why.contains("retry")),
+        "{:?}",
+        step.standing
+    );
+    assert!(
+        !step.in_force,
+        "everybody is control's until it is tried again"
+    );
+    // Tried again, it goes on.
+    let mut again = World {
+        experiment: world.experiment.clone(),
+        given_up: None,
+        promoted: Some("v2".to_owned()),
+        ..World::new(&json!({}))
+    };
+    again.now = 3 * HOUR;
+    again.step();
+    assert_eq!(phase(&again), Phase::Applied);
+    world.command("abort/2");
+    world.step();
+    assert_eq!(answered(&world).0, "Done");
+    world.dealt = false;
+    world.given_up = None;
+    world.step();
+    assert_eq!(phase(&world), Phase::Applied);
+    assert_eq!(verdict(&world), Some(Verdict::Inconclusive));
+}
+
+#[test]
+fn one_that_is_over_and_was_edited_takes_no_endpoint_from_one_that_runs() {
+    let mut world = running(&json!({}), &WON);
+    world.now = 2 * HOUR;
+    world.step();
+    world.command("approve/1");
+    world.promoted = Some("v2".to_owned());
+    world.step();
+    world.step();
+    assert_eq!(phase(&world), Phase::Applied);
+    world.rivals = vec![Rival {
+        name: "younger".to_owned(),
+        created: Some(at(5)),
+        has_begun: true,
+    }];
+    let mut metric = goal();
+    metric["source"]["feedback"]["event"] = json!("buy");
+    world.edit(&json!({"metrics": [metric]}));
+    for _ in 0..3 {
+        let step = world.step();
+        assert!(
+            matches!(&step.standing, Standing::Stalled(Stalled::EndpointConflict, why) if why.contains("younger")),
+            "{:?}",
+            step.standing
+        );
+        assert!(!step.in_force);
+        assert!(
+            step.state.conclusion.is_some(),
+            "its verdict stays until it goes on"
+        );
+    }
+    world.rivals.clear();
+    world.totals = None;
+    let step = world.step();
+    assert_eq!(step.standing, Standing::Running);
+    assert!(step.in_force);
 }
 
 #[test]

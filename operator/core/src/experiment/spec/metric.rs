@@ -32,6 +32,21 @@ pub enum Source {
     Prometheus(String),
 }
 
+impl Source {
+    /// What Prometheus is asked.
+    pub fn query(&self) -> Option<&str> {
+        match self {
+            Self::Prometheus(query) => Some(query),
+            Self::Score
+            | Self::Latency
+            | Self::SlowerThan(_)
+            | Self::Errors
+            | Self::Event(_)
+            | Self::Preferences => None,
+        }
+    }
+}
+
 /// The size of an effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Size {

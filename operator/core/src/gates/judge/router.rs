@@ -43,6 +43,18 @@ impl Metric {
         }
     }
 
+    /// What there is too little of.
+    const fn wanted(self) -> &'static str {
+        match self.0 {
+            RouterMetric::ErrorRate | RouterMetric::NonFinite | RouterMetric::ScoreSpread => {
+                "requests in the smaller arm"
+            }
+            RouterMetric::SlowFraction => {
+                "requests in the smaller arm, without those that a score cache answered"
+            }
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self.0 {
             RouterMetric::ErrorRate => "errors",
@@ -98,7 +110,7 @@ fn compare(
     let canary = whole(b.x);
     let samples = whole(a.x).min(canary);
     if samples < gate.min_samples {
-        let judgement = collecting("requests in the smaller arm", samples, gate.min_samples);
+        let judgement = collecting(metric.wanted(), samples, gate.min_samples);
         return plainly(judgement);
     }
     let (alpha, exact) = levels(gate, metric);

@@ -93,7 +93,8 @@ fn a_failure_that_stable_made_good_is_the_arms_error_and_its_clients_score_count
     recorder.ended(unit, arm, remembered);
     let sums = recorder.snapshot().sums;
     let exposed = sums.arm(arm).unwrap().cells.total();
-    assert_eq!((exposed.requests, exposed.errors), (2, 1));
+    // A remembered answer is a request that did not fail, and has no latency.
+    assert_eq!((exposed.requests, exposed.errors), (3, 1));
     assert_eq!(sums.arm(arm).unwrap().fallbacks, 1);
     let of = |metric| {
         let total = sums.metric(metric, arm).unwrap().cells.total();
@@ -102,7 +103,7 @@ fn a_failure_that_stable_made_good_is_the_arms_error_and_its_clients_score_count
     // 99 is clipped to 5.5.
     assert_eq!(
         (of(REWARD), of(ERRORS), of(SLOW)),
-        ((2, 7.5), (2, 1.0), (2, 1.0))
+        ((2, 7.5), (3, 1.0), (2, 1.0))
     );
     assert!((of(TIME).1 - (100_f64.ln() + 300_f64.ln())).abs() < 1e-9);
     let latencies = sums.metric(TIME, arm).unwrap().latencies.as_ref().unwrap();

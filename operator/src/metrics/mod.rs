@@ -1,5 +1,7 @@
 //! The operator's own metrics. Labels come from closed sets; no object's name is one.
 
+mod standing;
+
 use std::time::Duration;
 
 use crds::RewardModelStatus;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use self::standing::Standing;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reconciled {
@@ -47,6 +51,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     transitions: Family<Stage, Counter>,
     rollouts: Family<Ended, Histogram>,
+    standing: Standing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +106,8 @@ impl Metrics {
             "Time of a rollout, by how it ended",
             rollouts.clone(),
         );
+        let standing = Standing::default();
+        registry.register_collector(Box::new(standing.clone()));
         Self {
             registry,
             reconciles,
@@ -112,7 +119,13 @@ impl Metrics {
             leader,
             transitions,
             rollouts,
+            standing,
         }
+    }
+
+    /// How each resource stands that this operator acts for.
+    pub(crate) const fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub(crate) fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
@@ -189,8 +202,10 @@ impl Metrics {
 
 /// A stage as a label: one of a closed set.
 fn word_of(kind: &str) -> &'static str {
-    const STAGES: [&str; 8] = [
+    const STAGES: [&str; 10] = [
         "Load",
+        "Shadow",
+        "Gate",
         "SetWeight",
         "Pause",
         "Next",
