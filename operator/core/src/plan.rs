@@ -180,7 +180,11 @@ fn planned(
             &reading.before,
             &status,
             decision.ending.as_ref(),
-            rollout::is_rescue(&signals, now),
+            decision
+                .state
+                .rollout
+                .as_ref()
+                .is_some_and(|flight| rollout::is_rescue(flight, &signals, now)),
         ),
         requeue: requeue(reading, &decision, now),
         status,

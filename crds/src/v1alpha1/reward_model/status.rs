@@ -199,6 +199,9 @@ pub struct RolloutStatus {
     /// Whether it takes the places of pods that serve, because no node had room for more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub borrows: Option<bool>,
+    /// Since when no pod of the stable revision serves, while pods of this one do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_lost_at: Option<Time>,
     /// The golden set that it is judged by, whatever becomes of the set later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub golden_set: Option<GoldenSetStatus>,

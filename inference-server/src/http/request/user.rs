@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use inference_api::Problem;
 use inference_scoring::{Scorer, Trial, UserKey};
 use serde_json::Value;
@@ -72,9 +72,7 @@ impl User {
             |key: Option<&str>| key.map_or(Self::Unknown, |key| Self::Known(key.to_owned()));
         match place {
             None => Self::Unknown,
-            Some(UserKey::Header(name)) => {
-                known(headers.get(name).and_then(|value| value.to_str().ok()))
-            }
+            Some(UserKey::Header(name)) => known(headers.get(name).and_then(text)),
             Some(UserKey::JwtClaim(name)) => known(caller.claims.get(&name).map(String::as_str)),
             Some(UserKey::JsonPointer(pointer)) => Self::InBody(UserInBody {
                 pointer: pointer.into(),
@@ -110,6 +108,11 @@ impl User {
     }
 }
 
+/// A header as UTF-8, which user names may need more of than ASCII.
+fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
+}
+
 /// What of a request decides which arm of an experiment is its own.
 #[derive(Debug)]
 pub(super) struct OnTrial {
@@ -126,7 +129,7 @@ impl OnTrial {
     ) -> Option<Self> {
         let wanted = served.scorer.wanted()?;
         let has = |name: &String| {
-            let value = headers.get(name)?.to_str().ok()?;
+            let value = text(headers.get(name)?)?;
             Some((name.clone(), value.to_owned()))
         };
         Some(Self {

@@ -243,7 +243,7 @@ mod tests {
     fn model(name: &str, template: Option<&str>) -> RewardModel {
         let mut model = json!({"source": {"pvc": {"claimName": "models", "path": "v1"}}});
         if let Some(template) = template {
-            model["promptTemplate"] = json!(template);
+            model["input"] = json!({"promptTemplate": template});
         }
         serde_json::from_value(json!({
             "apiVersion": "betterai.dev/v1alpha1", "kind": "RewardModel",
@@ -308,6 +308,7 @@ mod tests {
         };
         let at = |revision: &RevisionHash| serving(plain.clone(), revision);
         let under_way = Promotion::UnderWay;
+        assert_ne!(hash(&plain), compared);
         // The files are the same, the template is not; and what is newer nobody has compared.
         assert_eq!(of(at(&hash(&plain)), Some(&record)), under_way);
         assert_eq!(of(at(&hash(&newer)), Some(&record)), under_way);

@@ -132,13 +132,19 @@ pub fn base(more: &PodTemplate) -> PodSpec {
     }
 }
 
+/// An argument as it is written. The kubelet puts variables in the place of `$(NAME)`, and one `$` in that of two:
+/// what a user wrote into a template or a path is none of its business.
+pub(super) fn literal(argument: &str) -> String {
+    argument.replace('$', "$$")
+}
+
 /// A container that reads the mounted model and leaves its last words where the operator finds
 /// them.
 pub fn reader(name: &str, image: String, args: Vec<String>) -> Container {
     Container {
         name: name.to_owned(),
         image: Some(image),
-        args: Some(args),
+        args: Some(args.iter().map(|argument| literal(argument)).collect()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {

@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::HTTP_PORT;
-use super::pod::Frozen;
+use super::pod::{Frozen, literal};
 use crate::identity::{RevisionHash, names};
 use crds::RewardModelSpec;
 use crds::v1alpha1::reward_model::model::{Activation, Truncation};
@@ -79,6 +79,7 @@ pub(super) fn of(
 
 /// A value that looks like a flag stands in one word with its own.
 fn argument(flag: &str, value: String) -> Vec<String> {
+    let value = literal(&value);
     if value.starts_with('-') {
         vec![format!("{flag}={value}")]
     } else {
@@ -221,5 +222,18 @@ mod tests {
             args.contains(&"--prompt-template=--{{ prompt }}".to_owned()),
             "{args:?}"
         );
+    }
+
+    #[test]
+    fn what_a_template_says_reaches_the_server_as_it_is_written() {
+        // The kubelet would make $x$ of the first, and the password of the second.
+        let template = "$$x$$ $(REWARD_REDIS_URL) {{ prompt }}";
+        let args = args(
+            json!({"args": ["--log=$(LEVEL)"]}),
+            json!({"promptTemplate": template}),
+        );
+        let escaped = "$$$$x$$$$ $$(REWARD_REDIS_URL) {{ prompt }}";
+        assert_eq!(value(&args, "--prompt-template"), Some(escaped));
+        assert_eq!(args.last().map(String::as_str), Some("--log=$(LEVEL)"));
     }
 }

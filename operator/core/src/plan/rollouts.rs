@@ -1,10 +1,14 @@
 //! Rollouts in steps, as their users see them.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::world::{DIGEST_1, DIGEST_2, Pods, World};
+use super::world::{DIGEST_1, DIGEST_2, World};
 use crate::observed::Kind;
+use crate::plan::Notice;
 
 pub(crate) fn settled() -> World {
     let mut world = World::new(json!({
@@ -267,34 +271,67 @@ fn a_canary_that_is_lost_pauses_the_rollout_and_is_not_branded() {
     assert_eq!(world.condition("Paused"), yes("PauseStep"));
 }
 
-#[test]
-fn a_new_revision_gets_in_where_the_old_one_is_down() {
-    let mut world = settled();
-    world.pods = Pods::Ready;
-    world.path("v2");
-    while step(&world).is_none_or(|(_, kind)| kind != "Pause") {
-        world.round();
-    }
-    // All pods of the stable revision are gone, and none comes back.
+/// Goes on for so many seconds with the stable revision's pods gone; answers what was told, and the pods.
+fn without_stable(world: &mut World, seconds: usize) -> (Vec<Notice>, Vec<Arc<Pod>>) {
     let stable = world.stable();
-    for _ in 0..40 {
+    let (mut told, mut gone) = (Vec::new(), Vec::new());
+    for _ in 0..seconds {
         let pods = &mut world.observed.children.pods;
-        pods.retain(|pod| {
-            pod.metadata
-                .labels
-                .as_ref()
-                .unwrap()
-                .get(crds::labels::REVISION)
-                != Some(&stable)
-        });
-        world.act(usize::MAX);
-        world.follow();
-        world.second += 1;
+        let revision = |pod: &Pod| {
+            let labels = pod.metadata.labels.as_ref().unwrap();
+            labels.get(crds::labels::REVISION).cloned()
+        };
+        let (away, there) = std::mem::take(pods)
+            .into_iter()
+            .partition(|pod| revision(pod).as_ref() == Some(&stable));
+        *pods = there;
+        gone.extend::<Vec<_>>(away);
+        told.extend(world.plan().notices);
+        world.round();
         if world.stable() != stable {
             break;
         }
     }
+    (told, gone)
+}
+
+#[test]
+fn a_new_revision_gets_in_where_the_old_one_is_down() {
+    let mut world = halfway();
+    // None of its pods comes back, and nobody says why.
+    let (told, _) = without_stable(&mut world, 700);
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
+    let broken = told.iter().filter(|notice| notice.reason == "StableBroken");
+    assert_eq!(broken.count(), 1);
+}
+
+#[test]
+fn a_stable_revision_that_is_away_for_a_moment_takes_no_new_one_past_its_steps() {
+    let mut world = halfway();
+    let before = world.stable();
+    let (told, pods) = without_stable(&mut world, 30);
+    let there = &mut world.observed.children.pods;
+    for pod in pods {
+        if !there
+            .iter()
+            .any(|one| one.metadata.name == pod.metadata.name)
+        {
+            there.push(pod);
+        }
+    }
+    world.rounds(100);
+    assert_eq!(world.stable(), before);
+    assert_eq!(step(&world).unwrap().1, "Pause");
+    assert!(told.iter().all(|notice| notice.reason != "StableBroken"));
+    let rollout = world
+        .observed
+        .model
+        .status
+        .as_ref()
+        .unwrap()
+        .rollout
+        .clone();
+    assert_eq!(rollout.unwrap().stable_lost_at, None);
 }
 
 #[test]

@@ -212,12 +212,13 @@ impl<'a> Reading<'a> {
             children.pods_of(hash),
             if all { self.scale.replicas } else { wanted },
         );
+        let knows_routers = self.knows_routers(hash);
         Side {
             pods: Pods {
                 wanted,
                 made: count(&pods::is_in_line),
                 // What no router can talk to serves none of their clients.
-                ready: if self.knows_routers(hash) {
+                ready: if knows_routers {
                     count(&pods::serves)
                 } else {
                     0
@@ -225,6 +226,7 @@ impl<'a> Reading<'a> {
                 over_quota: matches!(&health, Health::Refused { message } if message.contains("exceeded quota")),
             },
             holds_room: self.has_pods(hash),
+            knows_routers,
             health,
         }
     }

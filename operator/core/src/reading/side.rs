@@ -13,6 +13,8 @@ pub struct Side {
     pub pods: Pods,
     /// Whether pods of it, those on their way out included, hold what they asked for.
     pub holds_room: bool,
+    /// Whether routers can ask it: an operator of before the routers made pods that know no route of theirs.
+    pub knows_routers: bool,
 }
 
 impl Side {
@@ -26,6 +28,7 @@ impl Side {
             over_quota: false,
         },
         holds_room: false,
+        knows_routers: true,
     };
 
     /// Whether a pod of it is ready.

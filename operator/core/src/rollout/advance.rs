@@ -62,9 +62,11 @@ impl Transition {
 
 /// One step of the machine.
 pub fn advance(state: &State, signals: &Signals, now: Timestamp) -> Transition {
-    let heard = looked(acknowledged(state, signals), signals);
+    let heard = watched(looked(acknowledged(state, signals), signals), signals, now);
     let mut next = from(&heard, signals, now);
-    let looks = [signals.next_look, broken_in(signals, now)];
+    let rescue = heard.rollout.as_ref();
+    let rescue = rescue.and_then(|rollout| broken_in(rollout, signals, now));
+    let looks = [signals.next_look, rescue];
     let look = looks
         .into_iter()
         .flatten()
@@ -174,37 +176,38 @@ fn is_alone(signals: &Signals) -> bool {
 
 /// How soon stable is broken that has no ready pod, and the canary comes in its place past steps, gates and
 /// approval: the fix has to get in. A pod that was deleted, evicted or restarted is no reason for that.
-/// `None` where it is not, and will not be by waiting.
-fn broken_in(signals: &Signals, now: Timestamp) -> Option<Duration> {
-    if !is_alone(signals) {
+/// `None` where there is none.
+fn broken_in(rollout: &Rollout, signals: &Signals, now: Timestamp) -> Option<Duration> {
+    if !is_alone(signals) || signals.limits.replicas == 0 {
         return None;
     }
-    let left = |patience: Duration, since: Option<Timestamp>| {
-        let since = since.unwrap_or(now);
-        Some(patience.saturating_sub(elapsed(since, now)))
-    };
-    match &signals.stable.health {
-        Health::Failed(_) | Health::Refused { .. } => Some(Duration::ZERO),
-        Health::Unschedulable { since, .. } => left(STABLE_PATIENCE, *since),
-        Health::Starting {
-            progressed_at,
-            fresh,
-            ..
-        } => {
-            let patience = if *fresh {
-                STABLE_STARTS
-            } else {
-                STABLE_PATIENCE
-            };
-            left(patience, *progressed_at)
-        }
-        Health::Absent | Health::Ready => None,
+    if !signals.stable.knows_routers {
+        return Some(Duration::ZERO);
     }
+    let patience = match &signals.stable.health {
+        Health::Failed(_) => Duration::ZERO,
+        // Ready is what a Deployment says whose pods are gone just now.
+        Health::Ready
+        | Health::Refused { .. }
+        | Health::Unschedulable { .. }
+        | Health::Starting { fresh: false, .. } => STABLE_PATIENCE,
+        Health::Starting { fresh: true, .. } | Health::Absent => STABLE_STARTS,
+    };
+    let lost = rollout.stable_lost_at.unwrap_or(now);
+    Some(patience.saturating_sub(elapsed(lost, now)))
 }
 
 /// Stable is broken and the canary serves.
-pub fn is_rescue(signals: &Signals, now: Timestamp) -> bool {
-    broken_in(signals, now) == Some(Duration::ZERO)
+pub fn is_rescue(rollout: &Rollout, signals: &Signals, now: Timestamp) -> bool {
+    broken_in(rollout, signals, now) == Some(Duration::ZERO)
+}
+
+/// Since when stable serves nothing is known.
+fn watched(state: State, signals: &Signals, now: Timestamp) -> State {
+    with(&state, |rollout| {
+        let lost = rollout.stable_lost_at.unwrap_or(now);
+        rollout.stable_lost_at = is_alone(signals).then_some(lost);
+    })
 }
 
 fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
@@ -215,7 +218,7 @@ fn load(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> 
     } else {
         signals.canary.health == Health::Ready
     };
-    let rescue = beside && is_rescue(signals, now) && signals.limits.replicas > 0;
+    let rescue = beside && is_rescue(rollout, signals, now);
     // The old pods are stopped already: nobody else is going to serve.
     let alone = signals.recreates && state.stable().is_some() && signals.stable.pods.wanted == 0;
     let proven = rollout.fast || gating(rollout, signals, now) == Gating::Open;
@@ -241,10 +244,10 @@ fn step(
     signals: &Signals,
     now: Timestamp,
 ) -> Transition {
-    let asleep = signals.limits.replicas == 0;
-    if !asleep && is_rescue(signals, now) {
+    if is_rescue(rollout, signals, now) {
         return Transition::to(entered(state, Stage::Promote, now));
     }
+    let asleep = signals.limits.replicas == 0;
     if asleep || is_held(rollout, signals) {
         return Transition::to(stopped(state));
     }
@@ -285,7 +288,7 @@ fn step(
 fn approval(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
     // Who asks for no approval any more waits for none.
     let waived = !signals.requires_approval && !is_held(rollout, signals);
-    if is_rescue(signals, now) && signals.limits.replicas > 0 || waived {
+    if is_rescue(rollout, signals, now) || waived {
         return Transition::to(entered(state, Stage::Promote, now));
     }
     Transition::to(stopped(state))

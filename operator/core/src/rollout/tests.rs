@@ -41,6 +41,7 @@ fn side(health: Health, ready: i32) -> Side {
         health,
         pods: pods(ready),
         holds_room: ready > 0,
+        knows_routers: true,
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Rollout {
     pub fast: bool,
     /// No node had room for what it may have beyond the replicas: it takes their places instead.
     pub borrows: bool,
+    /// Since when no pod of the stable revision serves, while pods of this one do.
+    pub stable_lost_at: Option<Timestamp>,
 }
 
 /// Where a rollout stands.
@@ -132,6 +134,7 @@ impl Rollout {
             paused: false,
             fast: false,
             borrows: false,
+            stable_lost_at: None,
         }
     }
 

@@ -125,6 +125,7 @@ fn in_flight(
         paused: reasons.into_iter().any(|reason| reason == USER_REQUESTED),
         fast: rollout.fast == Some(true),
         borrows: rollout.borrows == Some(true),
+        stable_lost_at: since(&rollout.stable_lost_at),
         steps: rollout
             .steps
             .iter()
@@ -238,6 +239,7 @@ pub fn store(
             pause_reasons: None,
             fast: None,
             borrows: None,
+            stable_lost_at: None,
             steps: None,
             ..last.clone()
         });
@@ -261,6 +263,7 @@ pub fn store(
         pause_reasons: rollout.paused.then(|| vec![USER_REQUESTED.to_owned()]),
         fast: rollout.fast.then_some(true),
         borrows: rollout.borrows.then_some(true),
+        stable_lost_at: rollout.stable_lost_at.map(Time),
         steps: (!rollout.steps.is_empty())
             .then(|| rollout.steps.iter().map(Step::to_words).collect()),
         ..ours.cloned().unwrap_or_default()
