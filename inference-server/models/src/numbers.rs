@@ -69,12 +69,16 @@ impl Stored {
         // All bits of the exponent are set in what is not finite.
         let halves = |exponent: u16| {
             let (halves, _) = self.bytes.as_chunks();
-            !halves.iter().any(|half| u16::from_le_bytes(*half) & exponent == exponent)
+            !halves
+                .iter()
+                .any(|half| u16::from_le_bytes(*half) & exponent == exponent)
         };
         match self.numbers {
             Numbers::F32 => {
                 let (words, _) = self.bytes.as_chunks();
-                words.iter().all(|word| f32::from_le_bytes(*word).is_finite())
+                words
+                    .iter()
+                    .all(|word| f32::from_le_bytes(*word).is_finite())
             }
             Numbers::Bf16 => halves(0x7f80),
             Numbers::F16 => halves(0x7c00),
@@ -189,7 +193,10 @@ mod tests {
         let numbers = [0.0, 1.0, -0.375, 1.0 + 1.0 / 64.0];
         for format in [Numbers::F32, Numbers::Bf16, Numbers::F16] {
             assert_eq!(stored(&numbers).rounded(format).to_f32(), numbers);
-            assert_eq!(stored(&numbers).rounded(format).readable().to_f32(), numbers);
+            assert_eq!(
+                stored(&numbers).rounded(format).readable().to_f32(),
+                numbers
+            );
         }
     }
 

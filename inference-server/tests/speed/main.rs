@@ -9,9 +9,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::cast_precision_loss,
-    reason = "a test fails by panicking, a measurement is printed, and counts are small"
+    reason = "a test fails by panicking, and counts are small"
 )]
 
 mod load;

@@ -15,9 +15,18 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
     let mut all = Vec::new();
     let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
     let embeddings = "bert.embeddings";
-    add(format!("{embeddings}.word_embeddings.weight"), &[30_522, HIDDEN]);
-    add(format!("{embeddings}.position_embeddings.weight"), &[512, HIDDEN]);
-    add(format!("{embeddings}.token_type_embeddings.weight"), &[2, HIDDEN]);
+    add(
+        format!("{embeddings}.word_embeddings.weight"),
+        &[30_522, HIDDEN],
+    );
+    add(
+        format!("{embeddings}.position_embeddings.weight"),
+        &[512, HIDDEN],
+    );
+    add(
+        format!("{embeddings}.token_type_embeddings.weight"),
+        &[2, HIDDEN],
+    );
     let mut linear = |name: String, output: usize, input: usize| {
         add(format!("{name}.weight"), &[output, input]);
         add(format!("{name}.bias"), &[output]);
@@ -83,13 +92,16 @@ fn weights(path: &Path) {
     }
     let header = Value::Object(header).to_string();
     let mut file = BufWriter::new(File::create(path).unwrap());
-    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes())
+        .unwrap();
     file.write_all(header.as_bytes()).unwrap();
     let mut state = 7_u64;
     for (name, shape) in &tensors {
         let norm = name.ends_with("LayerNorm.weight");
         for _ in 0..shape.iter().product::<usize>() {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let unit = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
             let number = if norm { 1.0 } else { 0.05 * unit };
             file.write_all(&number.to_le_bytes()).unwrap();

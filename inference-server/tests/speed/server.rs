@@ -1,10 +1,10 @@
 //! A server that is measured.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::io::{Read, Write};
 
 /// It ends when this is dropped.
 pub(crate) struct Server {
@@ -19,9 +19,15 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let child = Command::new(program)
-            .args(["serve", "--dtype", dtype, "--model", folder.to_str().unwrap()])
+            .args([
+                "serve",
+                "--dtype",
+                dtype,
+                "--model",
+                folder.to_str().unwrap(),
+            ])
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--timeout", "600000ms"])
+            .args(["--timeout", "600000ms", "--cache", "false"])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -58,7 +64,13 @@ impl Server {
     pub(crate) fn resident_megabytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kilobytes: usize = line.unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+        let kilobytes: usize = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         kilobytes / 1_024
     }
 }

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_name_is_no_part_of_the_key() {
-        let scope = |version| Scope::new(version, "d", "f32", "e-avx2").key(0, &sequence(&[1], &[0]));
+        let scope =
+            |version| Scope::new(version, "d", "f32", "e-avx2").key(0, &sequence(&[1], &[0]));
         assert_eq!(scope("a"), scope("b"));
     }
 }

@@ -161,7 +161,6 @@ impl Deberta {
         };
         distances.rows(tokens, self.config.span())
     }
-
 }
 
 impl Architecture for Deberta {
@@ -171,7 +170,8 @@ impl Architecture for Deberta {
         let rows: Vec<_> = ranges.map(|range| self.distances(range.len())).collect();
         let mix = |(layer, relative): &Layer, x: &Tensor| {
             let projected = layer.project(pass, x)?;
-            self.attention.mix(pass, &projected, relative.as_ref(), &rows)
+            self.attention
+                .mix(pass, &projected, relative.as_ref(), &rows)
         };
         let finish = |(layer, _): &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.firsts(), mix, finish)?;

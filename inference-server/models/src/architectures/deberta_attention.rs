@@ -39,9 +39,8 @@ impl RelativeAttention {
         let mixed: Result<Vec<Tensor>> = sequences
             .into_par_iter()
             .map(|(range, rows)| {
-                let part = |x: &Tensor| {
-                    split_heads(&x.narrow(0, range.start, range.len())?, self.heads)
-                };
+                let part =
+                    |x: &Tensor| split_heads(&x.narrow(0, range.start, range.len())?, self.heads);
                 let [query, key, value] = projected;
                 let parts = [part(query)?, part(key)?, part(value)?];
                 self.mix_one(&parts, relative, rows)

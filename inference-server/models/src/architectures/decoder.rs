@@ -155,7 +155,10 @@ impl Layer {
             inner_norm: norm(inner_norm, hidden)?,
             gated: Linear::load_gated(
                 weights,
-                (&format!("{prefix}.mlp.gate_proj"), &format!("{prefix}.mlp.up_proj")),
+                (
+                    &format!("{prefix}.mlp.gate_proj"),
+                    &format!("{prefix}.mlp.up_proj"),
+                ),
                 (hidden, inner),
                 Bias::said(biases.inner),
             )?,

@@ -14,9 +14,7 @@ use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
-use crate::layers::{
-    Activation, Attention, Bias, Embedding, LayerNorm, Linear, Pass, Reach,
-};
+use crate::layers::{Activation, Attention, Bias, Embedding, LayerNorm, Linear, Pass, Reach};
 use crate::weights::Weights;
 
 const BERT: Names = Names {
@@ -325,7 +323,9 @@ impl Encoder {
             Family::Roberta => {
                 let sequences = pass.batch().sequences();
                 let pad = self.config.pad();
-                sequences.flat_map(|(ids, _)| positions_after(pad, ids)).collect()
+                sequences
+                    .flat_map(|(ids, _)| positions_after(pad, ids))
+                    .collect()
             }
             Family::Bert | Family::DistilBert | Family::Electra => pass.positions(),
         }
@@ -350,7 +350,8 @@ impl Architecture for Encoder {
             let [query, key, value] = layer.project(pass, x)?;
             self.attention.mix(pass, &query, &key, &value)
         };
-        let finish = |layer: &PostNormLayer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let finish =
+            |layer: &PostNormLayer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.firsts(), mix, finish)?;
         self.head.forward(pass, &x)
     }

@@ -60,7 +60,9 @@ impl Attention {
         let mut out = vec![0.0; tokens * width];
         numbers(query, |query| {
             numbers(key, |key| {
-                numbers(value, |value| self.fill(pass, [query, key, value], &mut out))
+                numbers(value, |value| {
+                    self.fill(pass, [query, key, value], &mut out)
+                })
             })
         })?;
         matrix(out, tokens, width)

@@ -151,18 +151,15 @@ impl Linear {
         })
     }
 
-    fn then(
-        &self,
-        pass: &Pass<'_>,
-        x: &Tensor,
-        then: Then<'_>,
-    ) -> candle_core::Result<Tensor> {
+    fn then(&self, pass: &Pass<'_>, x: &Tensor, then: Then<'_>) -> candle_core::Result<Tensor> {
         let rows = x.dim(0)?;
         let mut out = vec![0.0; rows * self.0.outputs()];
         numbers(x, |x| {
             let pool = pass.pool(x.len().saturating_mul(self.0.outputs()));
             let mut room = pass.room();
-            self.0.forward(pool, x, then, &mut out, &mut room).map_err(refused)
+            self.0
+                .forward(pool, x, then, &mut out, &mut room)
+                .map_err(refused)
         })?;
         matrix(out, rows, self.0.outputs())
     }
@@ -201,8 +198,8 @@ impl Parts {
         let weight = self.weight.readable();
         let bias = self.bias.as_deref();
         let (kernels, threads) = (weights.kernels(), weights.threads());
-        let packed = read(&weight)
-            .and_then(|weight| Packed::new(kernels, threads, format, weight, bias));
+        let packed =
+            read(&weight).and_then(|weight| Packed::new(kernels, threads, format, weight, bias));
         packed.map(Linear).map_err(unfit(name))
     }
 

@@ -79,7 +79,10 @@ pub fn means(pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
     let mut means = vec![0.0; batch.len() * width];
     numbers(x, |x| {
         for (range, mean) in batch.ranges().zip(means.chunks_exact_mut(width)) {
-            #[expect(clippy::cast_precision_loss, reason = "a sequence is shorter than 2^23")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a sequence is shorter than 2^23"
+            )]
             let count = range.len() as f32;
             let rows = x.get(range.start * width..range.end * width);
             for row in rows.unwrap_or_default().chunks_exact(width) {

@@ -86,7 +86,10 @@ impl<'a> Pass<'a> {
 
     /// The first token of each sequence, among all.
     pub fn firsts(&self) -> Vec<u32> {
-        self.batch.ranges().map(|range| index(range.start)).collect()
+        self.batch
+            .ranges()
+            .map(|range| index(range.start))
+            .collect()
     }
 
     /// The last token of each sequence, among all.

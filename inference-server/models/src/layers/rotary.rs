@@ -200,8 +200,9 @@ mod tests {
         assert_eq!(turned[1], turned[4]);
         assert_ne!(turned[4], turned[5]);
         let (sin, cos) = 1f32.sin_cos();
-        assert_eq!(turned[1][0], cos - 3.0 * sin);
-        assert_eq!(turned[1][2], 3.0 * cos + sin);
-        assert_eq!(turned[1][4], 5.0);
+        // 1 and 3 are a pair, and so are 2 and 4; 5 is beyond them.
+        assert_eq!(turned[1][..1], [cos - 3.0 * sin]);
+        assert_eq!(turned[1][2..3], [3.0 * cos + sin]);
+        assert_eq!(turned[1][4..5], [5.0]);
     }
 }
