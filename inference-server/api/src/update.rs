@@ -127,6 +127,8 @@ pub struct ModelDescription {
     pub digest: String,
     /// Where it is computed.
     pub device: String,
+    /// By what it is computed, with which instruction set: scores of two engines differ in their last bits.
+    pub engine: String,
     /// Its number format.
     pub dtype: String,
     /// Its parameters.

@@ -17,8 +17,8 @@ use crate::{Observer, Tokeniser};
 
 /// How many batches' worth of tokens may be in the queue.
 const QUEUED_BATCHES: usize = 8;
-/// Tokens that the CPU engine is given at once. It computes one sequence after the other, so that a
-/// larger batch only makes its first sequence wait for its last.
+/// Tokens that the CPU engine is given at once. So many fill its kernels, so that a larger batch only makes
+/// its first sequence wait for its last.
 const CPU_BATCH_TOKENS: usize = 1_024;
 
 /// How much is done at once.

@@ -1,57 +1,26 @@
 //! The engine: packed sequences in, logits out.
 //!
-//! Owns the packed form and the threads of the mathematics. Invariant: the CPU engine computes each
-//! sequence by itself, because candle's matrix product takes other paths, with other bits, for few
-//! rows; kernels with a fixed order of sums may pack later without changing this contract.
+//! Owns how much of a batch is computed at once, and with which threads and kernels. Must not know of requests.
+//! Invariant: where a batch is cut changes no bit of its logits.
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+use kernels::{Isa, Kernels};
+
 use crate::architectures::Architecture;
+use crate::layers::Pass;
+use crate::packed::Packed;
+use crate::threads::Threads;
 
-/// Sequences one behind the other, without padding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
-    ids: Vec<u32>,
-    type_ids: Vec<u32>,
-    /// Where each sequence ends.
-    ends: Vec<usize>,
-}
+/// Tokens that go through the layers at once, unless a sequence alone has more. They fill the tiles of
+/// kernels many times over; more would only take more memory.
+const MOST_TOKENS: usize = 1_024;
 
-impl Packed {
-    /// Adds a sequence; `type_ids` is cut or filled with 0 to the length of `ids`.
-    pub fn push(&mut self, ids: &[u32], type_ids: &[u32]) {
-        self.ids.extend_from_slice(ids);
-        self.type_ids.extend(
-            type_ids
-                .iter()
-                .copied()
-                .chain(std::iter::repeat(0))
-                .take(ids.len()),
-        );
-        self.ends.push(self.ids.len());
-    }
-
-    /// Number of sequences.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is no sequence.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The sequences: token ids and segment ids.
-    pub fn sequences(&self) -> impl Iterator<Item = (&[u32], &[u32])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| {
-            let part = |all: &'_ Vec<u32>| start..end.min(all.len());
-            (
-                self.ids.get(part(&self.ids)).unwrap_or_default(),
-                self.type_ids.get(part(&self.type_ids)).unwrap_or_default(),
-            )
-        })
-    }
+/// The name of an engine: its kind and version, and its instruction set. Engines of one name give the same bits;
+/// `packed-1` becomes another number when a formula or an order of sums changes.
+pub fn version(isa: Isa) -> String {
+    format!("packed-1/{}/{isa}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Raw logits of each sequence, one value a label.
@@ -78,52 +47,74 @@ pub enum EngineError {
     /// The tensor library refused.
     #[error("the forward pass failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// A sequence of no tokens has no score.
+    #[error("a sequence has no tokens: there is nothing to score")]
+    NoTokens,
     /// There are no threads to compute with.
     #[error("--threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// candle on the CPU, with threads of its own.
+/// Packed kernels on the CPU, with threads of their own.
 #[derive(Debug)]
 pub struct CpuEngine {
     architecture: Arc<dyn Architecture>,
-    threads: rayon::ThreadPool,
+    kernels: Kernels,
+    threads: Arc<Threads>,
 }
 
 impl CpuEngine {
-    /// An engine of `threads` threads; 0 is one for each core.
-    ///
-    /// # Errors
-    /// When the threads cannot be started.
-    pub fn new(architecture: Arc<dyn Architecture>, threads: usize) -> Result<Self, EngineError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("engine-{i}"))
-            .build()?;
-        Ok(Self {
+    /// An engine of those threads, for an architecture that was packed for `kernels`.
+    pub fn new(
+        architecture: Arc<dyn Architecture>,
+        kernels: Kernels,
+        threads: Arc<Threads>,
+    ) -> Self {
+        Self {
             architecture,
+            kernels,
             threads,
-        })
+        }
+    }
+
+    fn pass(&self, batch: &Packed, logits: &mut Logits) -> Result<(), EngineError> {
+        let pass = Pass::new(batch, self.kernels, &self.threads);
+        let rows: Tensor = self.architecture.forward(&pass)?;
+        logits.extend(rows.to_vec2::<f32>()?);
+        Ok(())
     }
 }
 
 impl Engine for CpuEngine {
     fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
-        self.threads.install(|| {
-            batch
-                .sequences()
-                .map(|(ids, type_ids)| {
-                    Ok(self.architecture.forward(ids, type_ids)?.to_vec1::<f32>()?)
-                })
-                .collect()
-        })
+        let mut logits = Vec::with_capacity(batch.len());
+        let mut part = Packed::default();
+        self.threads.run(|| {
+            for (ids, type_ids) in batch.sequences() {
+                if ids.is_empty() {
+                    return Err(EngineError::NoTokens);
+                }
+                let ids = self.architecture.counted(ids);
+                if !part.is_empty() && part.tokens() + ids.len() > MOST_TOKENS {
+                    self.pass(&part, &mut logits)?;
+                    part = Packed::default();
+                }
+                part.push(ids, type_ids);
+            }
+            if part.is_empty() {
+                return Ok(());
+            }
+            self.pass(&part, &mut logits)
+        })?;
+        Ok(logits)
     }
 
     fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
-        let (architecture, threads) = (self.architecture.clone(), &self.threads);
+        let threads = Arc::new(Threads::new(self.threads.count())?);
         Ok(Arc::new(Self::new(
-            architecture,
-            threads.current_num_threads(),
-        )?))
+            self.architecture.clone(),
+            self.kernels,
+            threads,
+        )))
     }
 }

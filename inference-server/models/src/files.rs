@@ -8,7 +8,6 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::digest::{self, Digest, FileHashes};
-use crate::dtype::Dtype;
 use crate::error::{LoadError, Reason};
 use crate::weights::Weights;
 
@@ -136,9 +135,9 @@ impl<'a> Files<'a> {
         })
     }
 
-    pub(crate) fn weights(&mut self, dtype: Dtype) -> Result<Weights, LoadError> {
+    /// Adds the tensors of all shards to `weights`.
+    pub(crate) fn weights(&mut self, mut weights: Weights) -> Result<Weights, LoadError> {
         let shards = self.shards()?;
-        let mut weights = Weights::new(dtype);
         for shard in shards {
             let bytes = self.read(&shard)?;
             weights.add_shard(&shard, &bytes)?;

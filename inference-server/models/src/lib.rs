@@ -1,6 +1,7 @@
 //! Reward models: from a folder of files to logits.
 //!
-//! Owns the model's files (identity, config, tokenizer, weights) and its mathematics, on candle. It
+//! Owns the model's files (identity, config, tokenizer, weights) and its mathematics, on candle's tensors
+//! and the packed kernels. It
 //! must not know of requests, queues or HTTP. Invariants: nothing is unpickled; the tensors are
 //! built from the very bytes that were hashed; a score is the same bits whatever else is in the
 //! batch.
@@ -19,8 +20,11 @@ pub mod layers;
 mod leftover;
 pub mod legacy_tokens;
 pub mod loader;
+pub mod numbers;
 pub mod output;
+pub mod packed;
 pub mod rope;
+pub mod threads;
 pub mod tokenizer;
 mod tokenizer_config;
 pub mod weights;
@@ -28,13 +32,15 @@ pub mod weights;
 pub use architectures::Kind;
 pub use digest::Digest;
 pub use dtype::Dtype;
-pub use engine::{Engine, Logits, Packed};
+pub use engine::{Engine, Logits};
 pub use error::{LoadError, Reason};
 pub use input::{
     Chat, ChatMessage, ChatOptions, EncodeOptions, Encoded, InputError, TextInput, Truncation,
 };
+pub use kernels::Isa;
 pub use loader::{LoadOptions, Model, ModelFacts, load};
 pub use minijinja::Value as TemplateValue;
 pub use output::OutputActivation;
+pub use packed::Packed;
 pub use tokenizer::InputTokenizer;
 pub use tokenizer::ShownToken;

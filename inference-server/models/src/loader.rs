@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use kernels::{Isa, Kernels};
 use tokenizers::Tokenizer;
 
 use crate::added_tokens::AddedTokens;
@@ -17,15 +18,18 @@ use crate::chat::{ChatTemplate, Origin};
 use crate::config::Config;
 use crate::digest::Digest;
 use crate::dtype::Dtype;
-use crate::engine::{CpuEngine, Engine, Packed};
+use crate::engine::{self, CpuEngine, Engine};
 use crate::error::{LoadError, Reason};
 use crate::files::Files;
 use crate::input::{EncodeOptions, TextInput, Truncation};
 use crate::leftover;
 use crate::legacy_tokens::{self, ADDED_TOKENS};
 use crate::output::OutputActivation;
+use crate::packed::Packed;
+use crate::threads::Threads;
 use crate::tokenizer::{InputTokenizer, Settings};
 use crate::tokenizer_config::TokenizerConfig;
+use crate::weights::Weights;
 
 /// The most tokens of one input where a model sets no limit of its own.
 const MAX_TOKENS: usize = 16_384;
@@ -60,6 +64,8 @@ pub struct LoadOptions {
     pub single_bos: bool,
     /// In which format the weights are kept.
     pub dtype: Dtype,
+    /// The instruction set to compute with; `None` is the best that the machine has.
+    pub isa: Option<Isa>,
     /// Threads of the mathematics; 0 is one for each core.
     pub threads: usize,
 }
@@ -100,6 +106,8 @@ pub struct ModelFacts {
     pub special_date: Option<String>,
     /// In which format its weights are kept; never `Auto`.
     pub dtype: Dtype,
+    /// By what it is computed, as [`engine::version`] says.
+    pub engine: String,
     /// Seconds that loading it took.
     pub load_seconds: f64,
 }
@@ -121,14 +129,18 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     if let Some(added) = files.beside(ADDED_TOKENS)? {
         legacy_tokens::refuse_others(&added, &tokenizer, texts.config.as_deref())?;
     }
-    let weights = files.weights(options.dtype)?;
+    let threads = Arc::new(threads(options.threads)?);
+    let kernels = kernels(options.isa)?;
+    let weights = files.weights(Weights::new(options.dtype, kernels, threads.clone()))?;
     files.rest()?;
     let digest = files.digest();
     check_digest(&digest, options.digest.as_ref())?;
 
     let config = Config::parse(&config)?;
     let architecture = architectures::build(&weights, &config)?;
-    leftover::check(&weights.unread())?;
+    let unread = weights.unread();
+    let unread: Vec<&str> = unread.iter().map(String::as_str).collect();
+    leftover::check(&unread)?;
     let (dtype, parameters) = (weights.dtype(), weights.parameters());
     drop(weights);
     let inputs = architecture.inputs();
@@ -137,8 +149,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     texts.complete(&mut tokenizer)?;
     let (settings, date) = settings(&texts, side, options, inputs)?;
     let tokenizer = InputTokenizer::new(tokenizer, settings)?;
-    let engine = CpuEngine::new(architecture.into(), options.threads)
-        .map_err(|error| LoadError::new(Reason::LoadFailed, error.to_string()))?;
+    let engine = CpuEngine::new(architecture.into(), kernels, threads);
     let mut model = Model {
         facts: ModelFacts {
             digest,
@@ -152,6 +163,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
             has_template: tokenizer.has_template(),
             special_date: date.map(|date| date.to_string()),
             dtype,
+            engine: engine::version(kernels.isa()),
             load_seconds: 0.0,
         },
         engine: Arc::new(engine),
@@ -160,6 +172,19 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     trial(&model)?;
     model.facts.load_seconds = began.elapsed().as_secs_f64();
     Ok(model)
+}
+
+fn threads(count: usize) -> Result<Threads, LoadError> {
+    Threads::new(count)
+        .map_err(|error| LoadError::new(Reason::LoadFailed, format!("--threads: {error}")))
+}
+
+/// Those of `isa`, or the best.
+fn kernels(isa: Option<Isa>) -> Result<Kernels, LoadError> {
+    let Some(isa) = isa else {
+        return Ok(Kernels::best());
+    };
+    Kernels::of(isa).map_err(|error| LoadError::new(Reason::LoadFailed, format!("--isa: {error}")))
 }
 
 /// What the files about text say.

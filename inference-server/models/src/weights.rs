@@ -1,40 +1,69 @@
 //! Named tensors of a checkpoint.
 //!
-//! Owns the checkpoint's numbers, in the format that they are stored in. Must not know of layers.
-//! Invariants: a tensor is built from bytes that were hashed; all numbers are finite; whoever asks
-//! for a tensor says its shape, and gets that or an error that names it.
+//! Owns the checkpoint's numbers, in the format that they are stored in, until a layer takes them. Must not
+//! know of layers. Invariants: a tensor is the bytes that were hashed; all numbers are finite; whoever asks
+//! for a tensor says its shape, and gets that or an error that names it; nothing is there twice but what
+//! is being packed.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
+use kernels::Kernels;
 use safetensors::SafeTensors;
 
 use crate::dtype::Dtype;
 use crate::error::LoadError;
+use crate::numbers::{Numbers, Stored};
+use crate::threads::Threads;
 
 /// Named tensors of a checkpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Weights {
-    tensors: HashMap<String, Tensor>,
+    /// Those that nobody took yet.
+    tensors: Mutex<HashMap<String, Stored>>,
     parameters: u64,
     dtype: Dtype,
-    /// Names of those that were asked for.
-    read: Mutex<BTreeSet<String>>,
+    kernels: Kernels,
+    threads: Arc<Threads>,
+}
+
+impl Clone for Weights {
+    fn clone(&self) -> Self {
+        Self {
+            tensors: Mutex::new(self.lock().clone()),
+            parameters: self.parameters,
+            dtype: self.dtype,
+            kernels: self.kernels,
+            threads: self.threads.clone(),
+        }
+    }
 }
 
 impl Weights {
-    /// No tensors yet, for layers that keep them as `dtype`.
-    pub fn new(dtype: Dtype) -> Self {
+    /// No tensors yet, for layers that keep them as `dtype`, for those kernels, packed by those threads.
+    pub fn new(dtype: Dtype, kernels: Kernels, threads: Arc<Threads>) -> Self {
         Self {
+            tensors: Mutex::default(),
+            parameters: 0,
             dtype: dtype.on_cpu(),
-            ..Self::default()
+            kernels,
+            threads,
         }
     }
 
     /// The format that layers keep them in; never `Auto`.
     pub const fn dtype(&self) -> Dtype {
         self.dtype
+    }
+
+    /// What layers are packed for.
+    pub const fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// What layers are packed by.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// Adds the tensors of the shard `name`.
@@ -49,18 +78,18 @@ impl Weights {
             ))
         })?;
         for (tensor, view) in shard.iter() {
-            let dtype = dtype(name, tensor, view.dtype())?;
-            let Some(dtype) = dtype else { continue };
+            let Some(numbers) = numbers(name, tensor, view.dtype())? else {
+                continue;
+            };
             check_shape(name, tensor, view.shape())?;
-            let value = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
-                .map_err(LoadError::tensor(tensor))?;
-            if !is_finite(&value).map_err(LoadError::tensor(tensor))? {
+            let value = Stored::new(numbers, view.shape(), view.data().to_vec());
+            if !value.is_finite() {
                 return Err(LoadError::invalid(format!(
                     "{name}: {tensor} holds numbers that are not finite: the training diverged or the file is damaged"
                 )));
             }
-            self.parameters += value.elem_count() as u64;
-            if self.tensors.insert(tensor.to_owned(), value).is_some() {
+            self.parameters += value.count() as u64;
+            if self.lock().insert(tensor.to_owned(), value).is_some() {
                 return Err(LoadError::invalid(format!(
                     "{name}: {tensor} is in two shards"
                 )));
@@ -74,23 +103,21 @@ impl Weights {
         self.parameters
     }
 
-    /// Whether a tensor of that name is there.
+    /// Whether a tensor of that name is there, and was not taken.
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.lock().contains_key(name)
     }
 
-    /// Names of the tensors that nobody asked for, sorted.
-    pub fn unread(&self) -> Vec<&str> {
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = self.tensors.keys().map(String::as_str);
-        let mut unread: Vec<_> = names.filter(|name| !read.contains(*name)).collect();
+    /// Names of the tensors that nobody took, sorted.
+    pub fn unread(&self) -> Vec<String> {
+        let mut unread: Vec<_> = self.lock().keys().cloned().collect();
         unread.sort_unstable();
         unread
     }
 
     /// The number of rows of a matrix, where it is there.
     pub fn rows(&self, name: &str) -> Option<usize> {
-        self.tensors.get(name)?.dims().first().copied()
+        self.lock().get(name)?.shape().first().copied()
     }
 
     /// The number of matrices `PREFIX.0.weight`, `PREFIX.2.weight` and so on.
@@ -113,73 +140,80 @@ impl Weights {
             .unwrap_or_default()
     }
 
-    /// The tensor `name` of that shape, in f32.
+    /// Takes the tensor `name` of that shape: it is gone then.
     ///
     /// # Errors
     /// `ModelInvalid` when it is missing or of another shape.
-    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        self.find(name, shape)?
-            .to_dtype(DType::F32)
-            .map_err(LoadError::tensor(name))
+    pub fn take(&self, name: &str, shape: &[usize]) -> Result<Stored, LoadError> {
+        let mut tensors = self.lock();
+        let found = tensors.get(name).ok_or_else(|| {
+            LoadError::invalid(format!("the weights lack {name}: the checkpoint is not complete, or config.json belongs to another model"))
+        })?;
+        if found.shape() != shape {
+            return Err(LoadError::invalid(format!(
+                "{name} has the shape {:?} where config.json asks for {shape:?}: they belong to different models",
+                found.shape()
+            )));
+        }
+        let taken = tensors.remove(name);
+        taken.ok_or_else(|| LoadError::invalid(format!("the weights lack {name}")))
     }
 
-    /// The tensor `name` of that shape, in that format.
+    /// Takes the tensor `name` of that shape, in f32.
     ///
     /// # Errors
-    /// `ModelInvalid` when it is missing or of another shape, or its numbers are too large.
-    pub fn get_as(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor, LoadError> {
-        let tensor = self.find(name, shape)?;
-        let rounded = tensor.to_dtype(dtype).map_err(LoadError::tensor(name))?;
-        if is_finite(&rounded).map_err(LoadError::tensor(name))? {
+    /// As [`Weights::take`].
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        Ok(self.take(name, shape)?.to_f32())
+    }
+
+    /// Takes the tensor `name` of that shape, with its numbers rounded to the format of the weights, where
+    /// that is one of 16 bits.
+    ///
+    /// # Errors
+    /// As [`Weights::take`], and when its numbers are too large.
+    pub fn rounded(&self, name: &str, shape: &[usize]) -> Result<Stored, LoadError> {
+        let stored = self.take(name, shape)?;
+        let numbers = match self.dtype {
+            Dtype::Bf16 => Numbers::Bf16,
+            Dtype::F16 => Numbers::F16,
+            Dtype::Auto | Dtype::F32 | Dtype::Int8 => return Ok(stored),
+        };
+        let rounded = stored.rounded(numbers);
+        if rounded.is_finite() {
             Ok(rounded)
         } else {
             Err(LoadError::invalid(format!(
                 "{name} holds numbers beyond the range of {}: choose --dtype bf16 or f32",
-                dtype.as_str()
+                self.dtype
             )))
         }
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<&Tensor, LoadError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| {
-            LoadError::invalid(format!("the weights lack {name}: the checkpoint is not complete, or config.json belongs to another model"))
-        })?;
-        if tensor.dims() == shape {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.insert(name.to_owned());
-            Ok(tensor)
-        } else {
-            Err(LoadError::invalid(format!(
-                "{name} has the shape {:?} where config.json asks for {shape:?}: they belong to different models",
-                tensor.dims()
-            )))
-        }
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Stored>> {
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The number format, or `None` for tensors that hold no weights (position ids).
+/// How the numbers are stored, or `None` for tensors that hold no weights (position ids).
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "every format that is not named is refused, those of later versions too"
 )]
-fn dtype(file: &str, tensor: &str, dtype: safetensors::Dtype) -> Result<Option<DType>, LoadError> {
+fn numbers(
+    file: &str,
+    tensor: &str,
+    dtype: safetensors::Dtype,
+) -> Result<Option<Numbers>, LoadError> {
     match dtype {
-        safetensors::Dtype::F32 => Ok(Some(DType::F32)),
-        safetensors::Dtype::BF16 => Ok(Some(DType::BF16)),
-        safetensors::Dtype::F16 => Ok(Some(DType::F16)),
+        safetensors::Dtype::F32 => Ok(Some(Numbers::F32)),
+        safetensors::Dtype::BF16 => Ok(Some(Numbers::Bf16)),
+        safetensors::Dtype::F16 => Ok(Some(Numbers::F16)),
         safetensors::Dtype::I64 | safetensors::Dtype::I32 | safetensors::Dtype::BOOL => Ok(None),
         other => Err(LoadError::unsupported(format!(
             "{file}: {tensor} is stored as {other:?}; save the model in f32, bf16 or f16"
         ))),
     }
-}
-
-fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
-    let values = tensor.flatten_all()?.to_dtype(DType::F32)?;
-    Ok(values
-        .to_vec1::<f32>()?
-        .iter()
-        .all(|value| value.is_finite()))
 }
 
 /// Without the rows that are none, too: the steps from row to row are counted for them all the same.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use inference_models::{Digest, Dtype as ModelDtype, LoadOptions, Truncation};
+use inference_models::{Digest, Dtype as ModelDtype, Isa, LoadOptions, Truncation};
 
 /// A model and how it is loaded.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,6 +44,10 @@ pub(crate) struct ModelOptions {
     /// Where it is computed.
     #[arg(long, env = "REWARD_DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
+    /// The instruction set to compute with, such as avx2 [default: the best that the machine has]. Scores of two
+    /// of them differ in their last bits.
+    #[arg(long, env = "REWARD_ISA", value_name = "NAME", value_parser = isa)]
+    pub(crate) isa: Option<Wanted>,
     /// Threads of the engine; 0 is one for each core.
     #[arg(long, env = "REWARD_THREADS", default_value_t = 0)]
     pub(crate) threads: usize,
@@ -60,6 +64,7 @@ impl ModelOptions {
             ("--single-bos", self.single_bos),
             ("--special-date", self.special_date.is_some()),
             ("--dtype", self.dtype != Dtype::Auto),
+            ("--isa", self.isa.is_some()),
         ];
         set.into_iter().find(|(_, set)| *set).map(|(name, _)| name)
     }
@@ -83,6 +88,7 @@ impl ModelOptions {
                 Dtype::F16 => ModelDtype::F16,
                 Dtype::Int8 => ModelDtype::Int8,
             },
+            isa: self.isa.and_then(|Wanted(isa)| isa),
             threads: self.threads,
         }
     }
@@ -103,6 +109,18 @@ pub(crate) enum Dtype {
     Bf16,
     F16,
     Int8,
+}
+
+/// An instruction set, or none: the best that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted(Option<Isa>);
+
+fn isa(name: &str) -> Result<Wanted, String> {
+    if name == "auto" {
+        return Ok(Wanted(None));
+    }
+    let isa = name.parse::<Isa>().map_err(|error| error.to_string())?;
+    Ok(Wanted(Some(isa)))
 }
 
 /// This build computes on the CPU; a pod that asks for a GPU must not fall back to it.

@@ -25,6 +25,7 @@ pub(crate) enum Document {
         bytes: u64,
         parameters: u64,
         architecture: String,
+        engine: String,
         labels: Vec<String>,
         max_tokens: usize,
         load_seconds: f64,
@@ -43,6 +44,7 @@ impl Document {
             bytes,
             parameters,
             architecture,
+            engine,
             labels,
             load_seconds,
             ..
@@ -58,6 +60,7 @@ impl Document {
             bytes,
             parameters,
             architecture: cut(&architecture, 128),
+            engine,
             labels,
             max_tokens: model.tokenizer.max_tokens(),
             load_seconds,
@@ -113,9 +116,10 @@ pub(crate) fn run(args: &Verify) -> anyhow::Result<()> {
 fn in_words(model: &Model) -> String {
     let facts = &model.facts;
     format!(
-        "{}\narchitecture  {}\nparameters    {}\nbytes         {}\nlabels        {}\nmax tokens    {}\nloaded in     {:.3} s",
+        "{}\narchitecture  {}\nengine        {}\nparameters    {}\nbytes         {}\nlabels        {}\nmax tokens    {}\nloaded in     {:.3} s",
         facts.digest,
         facts.architecture,
+        facts.engine,
         facts.parameters,
         facts.bytes,
         facts.labels.join(", "),

@@ -73,12 +73,13 @@ impl Common {
             parameters: facts.parameters,
             dtype: facts.dtype.as_str().to_owned(),
             device: self.device.to_owned(),
+            engine: facts.engine.clone(),
             max_tokens: model.tokenizer.max_tokens(),
             special_date: facts.special_date.clone(),
             loaded_at: jiff::Timestamp::now().as_second(),
         };
         let cache = self.cache.clone().map(|store| {
-            let scope = Scope::new(&about.version, &about.digest, &info.dtype, &info.device);
+            let scope = Scope::new(&about.version, &about.digest, &info.dtype, &info.engine);
             (store, scope)
         });
         let (model, observer) = (Arc::new(model), self.metrics.clone());

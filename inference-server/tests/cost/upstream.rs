@@ -151,6 +151,7 @@ fn model(by: &By) -> Vec<u8> {
         parameters: 1,
         dtype: "f32".to_owned(),
         device: "cpu".to_owned(),
+        engine: "fake".to_owned(),
         max_tokens: 512,
         special_date: None,
         loaded_at: 1,

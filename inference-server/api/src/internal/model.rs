@@ -17,6 +17,9 @@ pub struct Model {
     pub dtype: String,
     /// What it is computed on.
     pub device: String,
+    /// By what it is computed.
+    #[serde(default)]
+    pub engine: String,
     /// Tokens of one input.
     pub max_tokens: usize,
     /// The date that chat templates see.

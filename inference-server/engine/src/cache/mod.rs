@@ -19,9 +19,6 @@ pub(crate) use front::Front;
 pub use memory::Memory;
 pub use redis::Redis;
 
-/// Changes when the engine's numbers do, so that no score of another engine is ever answered.
-const ENGINE: &str = concat!("candle-1/", env!("CARGO_PKG_VERSION"));
-
 /// How scores are remembered.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
@@ -53,10 +50,11 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of a model's version: its digest, and what it is computed in and on.
-    pub fn new(version: &str, digest: &str, dtype: &str, device: &str) -> Self {
+    /// The scope of a model's version: its digest, the format of its numbers, and the engine that computes it,
+    /// whose name changes when its bits do.
+    pub fn new(version: &str, digest: &str, dtype: &str, engine: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [ENGINE, digest, dtype, device] {
+        for part in [engine, digest, dtype] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -164,7 +162,7 @@ mod tests {
 
     #[test]
     fn whatever_a_score_depends_on_is_in_its_key() {
-        let scope = Scope::new("v", "d", "f32", "cpu");
+        let scope = Scope::new("v", "d", "f32", "e-avx2");
         let base = scope.key(0, &sequence(&[1, 2], &[0, 0]));
         assert_eq!(base, scope.key(0, &sequence(&[1, 2], &[0, 0])));
         for other in [
@@ -172,9 +170,10 @@ mod tests {
             scope.key(0, &sequence(&[1, 2, 0], &[0])),
             scope.key(0, &sequence(&[1, 2], &[0, 1])),
             scope.key(0, &sequence(&[2, 1], &[0, 0])),
-            Scope::new("v", "e", "f32", "cpu").key(0, &sequence(&[1, 2], &[0, 0])),
-            Scope::new("v", "d", "bf16", "cpu").key(0, &sequence(&[1, 2], &[0, 0])),
-            Scope::new("v", "df", "32", "cpu").key(0, &sequence(&[1, 2], &[0, 0])),
+            Scope::new("v", "e", "f32", "e-avx2").key(0, &sequence(&[1, 2], &[0, 0])),
+            Scope::new("v", "d", "bf16", "e-avx2").key(0, &sequence(&[1, 2], &[0, 0])),
+            Scope::new("v", "df", "32", "e-avx2").key(0, &sequence(&[1, 2], &[0, 0])),
+            Scope::new("v", "d", "f32", "e-avx512").key(0, &sequence(&[1, 2], &[0, 0])),
         ] {
             assert_ne!(base, other);
         }
@@ -182,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_name_is_no_part_of_the_key() {
-        let scope = |version| Scope::new(version, "d", "f32", "cpu").key(0, &sequence(&[1], &[0]));
+        let scope =
+            |version| Scope::new(version, "d", "f32", "e-avx2").key(0, &sequence(&[1], &[0]));
         assert_eq!(scope("a"), scope("b"));
     }
 }

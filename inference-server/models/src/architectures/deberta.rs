@@ -5,18 +5,18 @@
 //! `models/deberta_v2/modeling_deberta_v2.py`. Invariant: all scores of attention share one scale,
 //! which counts their kinds.
 
-use std::ops::Range;
+use candle_core::{Result, Tensor};
 
-use candle_core::{Device, Result, Tensor};
-
+use super::deberta_attention::RelativeAttention;
 use super::deberta_config::DebertaConfig;
 use super::deberta_positions::{Distances, Relative, relative_table};
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
+use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
-use crate::layers::{Bias, Embedding, LayerNorm, Linear, blocks, softmax};
+use crate::layers::{Bias, Embedding, LayerNorm, Linear, Pass};
 use crate::weights::Weights;
 
 const NAMES: Names = Names {
@@ -41,7 +41,7 @@ struct Deberta {
     project: Option<Linear>,
     norm: LayerNorm,
     layers: Vec<Layer>,
-    scale: f64,
+    attention: RelativeAttention,
     head: DenseHead,
 }
 
@@ -89,7 +89,10 @@ pub(super) fn load(
             Bias::Needed,
         )?,
         layers: layers(weights, &format!("{prefix}encoder"), &config)?,
-        scale: scale(&config),
+        attention: RelativeAttention {
+            heads: config.num_attention_heads,
+            scale: scale(&config),
+        },
         head: DenseHead::load(weights, pooler, (hidden, labels))?,
         config,
     }))
@@ -102,7 +105,6 @@ fn layers(
 ) -> std::result::Result<Vec<Layer>, LoadError> {
     let sizes = Sizes {
         hidden: config.hidden_size,
-        heads: config.num_attention_heads,
         inner: config.intermediate_size,
         activation: config.hidden_act,
         eps: config.layer_norm_eps,
@@ -137,19 +139,18 @@ fn scale(config: &DebertaConfig) -> f64 {
 }
 
 impl Deberta {
-    fn embed(&self, ids: &[u32], type_ids: &[u32]) -> Result<Tensor> {
-        let mut x = self.words.forward(ids)?;
+    fn embed(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        let mut x = self.words.forward(pass.batch().ids())?;
         if let Some(positions) = &self.positions {
-            let all: Vec<u32> = (0..).take(ids.len()).collect();
-            x = (x + positions.forward(&all)?)?;
+            x = (x + positions.forward(&pass.positions())?)?;
         }
         if let Some(segments) = &self.segments {
-            x = (x + segments.forward(type_ids)?)?;
+            x = (x + segments.forward(pass.batch().type_ids())?)?;
         }
         if let Some(project) = &self.project {
-            x = project.forward(&x)?;
+            x = project.forward(pass, &x)?;
         }
-        self.norm.forward(&x)
+        self.norm.forward(pass, &x)
     }
 
     /// Where each distance of so many tokens is in the table.
@@ -160,55 +161,21 @@ impl Deberta {
         };
         distances.rows(tokens, self.config.span())
     }
-
-    /// What attention makes of the values: block after block of queries, for all scores of a long text
-    /// would take more memory than there is.
-    fn mix(&self, x: &Tensor, layer: &Layer, rows: &[u32]) -> Result<Tensor> {
-        let (layer, relative) = layer;
-        let tokens = x.dim(0)?;
-        let (query, key, value) = (layer.queries(x)?, layer.keys(x)?, layer.values(x)?);
-        let turned = key.transpose(1, 2)?.contiguous()?;
-        let by_key = match relative {
-            Some(relative) => relative.by_key(&key)?,
-            None => None,
-        };
-        let block = |queries: Range<usize>| {
-            let query = query.narrow(1, queries.start, queries.len())?;
-            let query = query.contiguous()?;
-            let mut scores = query.matmul(&turned)?;
-            if let Some(relative) = relative {
-                let places = places(rows, queries, tokens)?;
-                scores = relative.add(scores, &query, by_key.as_ref(), &places)?;
-            }
-            softmax(&(scores * self.scale)?)?.matmul(&value)
-        };
-        let blocks = blocks(self.config.num_attention_heads, tokens).map(block);
-        Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 1)?
-            .transpose(0, 1)?
-            .contiguous()?
-            .reshape((tokens, self.config.hidden_size))
-    }
-}
-
-/// Where in the table the distance of each of `queries` to each of `tokens` keys is.
-fn places(rows: &[u32], queries: Range<usize>, tokens: usize) -> Result<Tensor> {
-    let size = (queries.len(), tokens);
-    // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
-    let index: Vec<u32> = queries
-        .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
-        .collect();
-    Tensor::from_vec(index, size, &Device::Cpu)
 }
 
 impl Architecture for Deberta {
-    fn forward(&self, ids: &[u32], type_ids: &[u32]) -> Result<Tensor> {
-        let mut x = self.embed(ids, type_ids)?;
-        let rows = self.distances(ids.len());
-        for layer in &self.layers {
-            let mixed = self.mix(&x, layer, &rows)?;
-            x = layer.0.finish(&x, &mixed)?;
-        }
-        self.head.forward(&x)
+    fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        let x = self.embed(pass)?;
+        let ranges = pass.batch().ranges();
+        let rows: Vec<_> = ranges.map(|range| self.distances(range.len())).collect();
+        let mix = |(layer, relative): &Layer, x: &Tensor| {
+            let projected = layer.project(pass, x)?;
+            self.attention
+                .mix(pass, &projected, relative.as_ref(), &rows)
+        };
+        let finish = |(layer, _): &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let x = through(&self.layers, x, &pass.firsts(), mix, finish)?;
+        self.head.forward(pass, &x)
     }
 
     fn inputs(&self) -> Inputs {

@@ -4,12 +4,14 @@
 //! layer. Invariant: buckets are computed in f32, as transformers computes them, so that a distance
 //! at an edge falls on the same side.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
+use super::deberta_attention::split_heads;
 use super::deberta_config::DebertaConfig;
 use super::post_norm::PostNormLayer;
 use crate::error::LoadError;
-use crate::layers::{Bias, LayerNorm, Linear, split_heads};
+use crate::layers::{Bias, LayerNorm, Linear, Pass};
+use crate::packed::Packed;
 use crate::weights::Weights;
 
 /// Makes the scores of relative positions in one layer.
@@ -32,30 +34,36 @@ impl Relative {
         table: &Tensor,
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+        let nothing = Packed::default();
+        let pass = Pass::new(&nothing, weights.kernels(), weights.threads());
+        let split = |x: Tensor| split_heads(&x, heads).map_err(LoadError::tensor(prefix));
         let own = |name: &str| -> std::result::Result<Tensor, LoadError> {
             let name = format!("{prefix}.attention.self.{name}");
             let linear = Linear::load(weights, &name, (hidden, hidden), Bias::Needed)?;
-            linear
-                .forward(table)
-                .and_then(|x| split_heads(&x, heads))
-                .map_err(LoadError::tensor(&name))
+            let projected = linear.forward(&pass, table);
+            split(projected.map_err(LoadError::tensor(&name))?)
+        };
+        let shared = || {
+            let projected = layer.project(&pass, table);
+            projected.map_err(LoadError::tensor(prefix))
         };
         let turned = |x: Tensor| {
             x.transpose(1, 2)
                 .and_then(|x| x.contiguous())
                 .map_err(LoadError::tensor(prefix))
         };
-        let failed = || LoadError::tensor(prefix);
-        let keys = match (config.has("c2p"), config.share_att_key) {
-            (false, _) => None,
-            (true, true) => Some(layer.keys(table).map_err(failed())?),
-            (true, false) => Some(own("pos_key_proj")?),
+        let [shared_query, shared_key, _] = if config.share_att_key {
+            shared()?.map(Some)
+        } else {
+            [None, None, None]
         };
-        let queries = match (config.has("p2c"), config.share_att_key) {
-            (false, _) => None,
-            (true, true) => Some(layer.queries(table).map_err(failed())?),
-            (true, false) => Some(own("pos_query_proj")?),
+        let of = |kind: &str, shared: Option<Tensor>, name: &str| {
+            let kept = config.has(kind).then_some(shared);
+            kept.map(|shared| shared.map_or_else(|| own(name), &split))
+                .transpose()
         };
+        let keys = of("c2p", shared_key, "pos_key_proj")?;
+        let queries = of("p2c", shared_query, "pos_query_proj")?;
         Ok(Self {
             keys: keys.map(turned).transpose()?,
             queries: queries.map(turned).transpose()?,
@@ -98,7 +106,9 @@ pub(super) fn relative_table(
     config: &DebertaConfig,
 ) -> std::result::Result<Tensor, LoadError> {
     let shape = [2 * config.span(), config.hidden_size];
-    let table = weights.get(&format!("{encoder}.rel_embeddings.weight"), &shape)?;
+    let name = format!("{encoder}.rel_embeddings.weight");
+    let table = weights.get(&name, &shape)?;
+    let table = Tensor::from_vec(table, &shape, &Device::Cpu).map_err(LoadError::tensor(&name))?;
     let normed = config
         .norm_rel_ebd
         .as_deref()
@@ -108,8 +118,10 @@ pub(super) fn relative_table(
     }
     let name = format!("{encoder}.LayerNorm");
     let (width, eps) = (config.hidden_size, config.layer_norm_eps);
+    let nothing = Packed::default();
+    let pass = Pass::new(&nothing, weights.kernels(), weights.threads());
     LayerNorm::load(weights, &name, width, eps, Bias::Needed)?
-        .forward(&table)
+        .forward(&pass, &table)
         .map_err(LoadError::tensor(&name))
 }
 

@@ -10,19 +10,18 @@ use candle_core::{Result, Tensor};
 
 use super::decoder_config::{DecoderConfig, Family};
 use super::head::Head;
+use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::layers::{
-    Activation, Angles, Attention, Bias, Embedding, Linear, RmsNorm, Rotary, split_heads,
+    Activation, Angles, Attention, Bias, Embedding, Linear, Pass, RmsNorm, Rotary,
 };
 use crate::weights::Weights;
 
 #[derive(Debug)]
 struct Layer {
     attention: Attention,
-    heads: usize,
-    groups: usize,
     activation: Activation,
     input_norm: RmsNorm,
     query: Linear,
@@ -34,8 +33,7 @@ struct Layer {
     /// Of what attention and feed-forward give (Gemma 2).
     output_norms: Option<(RmsNorm, RmsNorm)>,
     inner_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
+    gated: Linear,
     down: Linear,
 }
 
@@ -146,8 +144,6 @@ impl Layer {
         };
         Ok(Self {
             attention: config.attention(index),
-            heads: config.heads,
-            groups: config.groups,
             activation: config.activation,
             input_norm: norm("input_layernorm", hidden)?,
             query: linear("self_attn.q_proj", hidden, query_width, biases.inputs)?,
@@ -157,39 +153,59 @@ impl Layer {
             head_norms,
             output_norms,
             inner_norm: norm(inner_norm, hidden)?,
-            gate: linear("mlp.gate_proj", hidden, inner, biases.inner)?,
-            up: linear("mlp.up_proj", hidden, inner, biases.inner)?,
+            gated: Linear::load_gated(
+                weights,
+                (
+                    &format!("{prefix}.mlp.gate_proj"),
+                    &format!("{prefix}.mlp.up_proj"),
+                ),
+                (hidden, inner),
+                Bias::said(biases.inner),
+            )?,
             down: linear("mlp.down_proj", inner, hidden, biases.inner)?,
         })
     }
 
-    fn forward(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let mut attended = self.attend(&self.input_norm.forward(x)?, angles)?;
-        if let Some((norm, _)) = &self.output_norms {
-            attended = norm.forward(&attended)?;
+    /// What attention makes of each token, before it is projected.
+    fn mix(&self, pass: &Pass<'_>, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let x = self.input_norm.forward(pass, x)?;
+        let mut query = self.query.forward(pass, &x)?;
+        let mut key = self.key.forward(pass, &x)?;
+        if let Some((query_norm, key_norm)) = &self.head_norms {
+            query = query_norm.forward(pass, &query)?;
+            key = key_norm.forward(pass, &key)?;
         }
-        let x = (x + attended)?;
-        let normed = self.inner_norm.forward(&x)?;
-        let gate = self.activation.forward(&self.gate.forward(&normed)?)?;
-        let mut inner = self.down.forward(&(gate * self.up.forward(&normed)?)?)?;
-        if let Some((_, norm)) = &self.output_norms {
-            inner = norm.forward(&inner)?;
-        }
-        x + inner
+        let value = self.value.forward(pass, &x)?;
+        let width = self.attention.width;
+        let query = angles.turn(pass, &query, width)?;
+        let key = angles.turn(pass, &key, width)?;
+        self.attention.mix(pass, &query, &key, &value)
     }
 
-    fn attend(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let mut query = split_heads(&self.query.forward(x)?, self.heads)?;
-        let mut key = split_heads(&self.key.forward(x)?, self.groups)?;
-        if let Some((query_norm, key_norm)) = &self.head_norms {
-            query = query_norm.forward(&query)?;
-            key = key_norm.forward(&key)?;
-        }
-        let value = split_heads(&self.value.forward(x)?, self.groups)?;
-        let mixed = self
-            .attention
-            .mix(&angles.turn(&query)?, &angles.turn(&key)?, &value)?;
-        self.output.forward(&mixed)
+    /// What follows: `x` is the layer's input, `mixed` what attention made of it; of all tokens, or of some.
+    fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        let (attention_norm, inner_norm) = match &self.output_norms {
+            Some((attention, inner)) => (Some(attention), Some(inner)),
+            None => (None, None),
+        };
+        let x = onto(pass, &self.output, mixed, attention_norm, x)?;
+        let normed = self.inner_norm.forward(pass, &x)?;
+        let inner = self.gated.activated(pass, &normed, self.activation)?;
+        onto(pass, &self.down, &inner, inner_norm, &x)
+    }
+}
+
+/// What `linear`, and a norm where there is one, make of `x`, added to `residual`.
+fn onto(
+    pass: &Pass<'_>,
+    linear: &Linear,
+    x: &Tensor,
+    norm: Option<&RmsNorm>,
+    residual: &Tensor,
+) -> Result<Tensor> {
+    match norm {
+        None => linear.onto(pass, x, residual),
+        Some(norm) => residual + norm.forward(pass, &linear.forward(pass, x)?)?,
     }
 }
 
@@ -205,18 +221,20 @@ pub(super) fn until_pooled(ids: &[u32], pad: Option<i64>) -> &[u32] {
 }
 
 impl Architecture for Decoder {
-    fn forward(&self, ids: &[u32], _type_ids: &[u32]) -> Result<Tensor> {
-        let ids = until_pooled(ids, self.pad);
-        let angles = self.rotary.at(ids.len())?;
-        let mut x = self.words.forward(ids)?;
+    fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        let angles = self.rotary.at(pass);
+        let mut x = self.words.forward(pass.batch().ids())?;
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
-        for layer in &self.layers {
-            x = layer.forward(&x, &angles)?;
-        }
-        let last = x.narrow(0, ids.len().saturating_sub(1), 1)?.contiguous()?;
-        self.head.forward(&self.norm.forward(&last)?)
+        let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
+        let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
+        self.head.forward(pass, &self.norm.forward(pass, &x)?)
+    }
+
+    fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        until_pooled(ids, self.pad)
     }
 
     fn inputs(&self) -> Inputs {

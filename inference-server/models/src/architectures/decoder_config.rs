@@ -192,6 +192,9 @@ impl DecoderConfig {
             Family::Gemma2 => listed.unwrap_or_else(|| layer.is_multiple_of(2)),
         };
         Attention {
+            heads: self.heads,
+            groups: self.groups,
+            width: self.width,
             scale: self.scale,
             cap: self.cap,
             reach: match self.window {

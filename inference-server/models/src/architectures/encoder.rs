@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
+use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
-use crate::layers::{Activation, Attention, Bias, Embedding, LayerNorm, Linear, Reach};
+use crate::layers::{Activation, Attention, Bias, Embedding, LayerNorm, Linear, Pass, Reach};
 use crate::weights::Weights;
 
 const BERT: Names = Names {
@@ -210,7 +211,6 @@ impl EncoderConfig {
     const fn sizes(&self) -> Sizes {
         Sizes {
             hidden: self.hidden_size,
-            heads: self.num_attention_heads,
             inner: self.intermediate_size,
             activation: self.hidden_act,
             eps: self.layer_norm_eps,
@@ -260,19 +260,10 @@ pub(super) fn load(
             PostNormLayer::load(weights, &prefix, names, config.sizes())
         })
         .collect::<std::result::Result<_, _>>()?;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a head is far narrower than 2^52"
-    )]
-    let width = (config.hidden_size / config.num_attention_heads) as f64;
     Ok(Box::new(Encoder {
         embeddings: Embeddings::load(weights, prefix, &config)?,
         layers,
-        attention: Attention {
-            scale: 1.0 / width.sqrt(),
-            cap: None,
-            reach: Reach::All,
-        },
+        attention: Attention::plain(config.hidden_size, config.num_attention_heads, Reach::All),
         head: family.head(weights, prefix, (config.hidden_size, labels))?,
         family,
         config,
@@ -312,53 +303,57 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, ids: &[u32], type_ids: &[u32], positions: &[u32]) -> Result<Tensor> {
-        let mut x = self.words.forward(ids)?;
+    fn forward(&self, pass: &Pass<'_>, positions: &[u32]) -> Result<Tensor> {
+        let mut x = self.words.forward(pass.batch().ids())?;
         if let Some(segments) = &self.segments {
-            x = (x + segments.forward(type_ids)?)?;
+            x = (x + segments.forward(pass.batch().type_ids())?)?;
         }
-        let x = self
-            .norm
-            .forward(&(x + self.positions.forward(positions)?)?)?;
+        let x = (x + self.positions.forward(positions)?)?;
+        let x = self.norm.forward(pass, &x)?;
         match &self.project {
-            Some(project) => project.forward(&x),
+            Some(project) => project.forward(pass, &x),
             None => Ok(x),
         }
     }
 }
 
 impl Encoder {
-    /// RoBERTa gives tokens that are its padding token no position of their own.
-    fn positions(&self, ids: &[u32]) -> Vec<u32> {
+    fn positions(&self, pass: &Pass<'_>) -> Vec<u32> {
         match self.family {
             Family::Roberta => {
+                let sequences = pass.batch().sequences();
                 let pad = self.config.pad();
-                let mut last = pad;
-                ids.iter()
-                    .map(|id| {
-                        if *id == pad {
-                            return pad;
-                        }
-                        last += 1;
-                        last
-                    })
+                sequences
+                    .flat_map(|(ids, _)| positions_after(pad, ids))
                     .collect()
             }
-            Family::Bert | Family::DistilBert | Family::Electra => (0..).take(ids.len()).collect(),
+            Family::Bert | Family::DistilBert | Family::Electra => pass.positions(),
         }
     }
 }
 
-impl Architecture for Encoder {
-    fn forward(&self, ids: &[u32], type_ids: &[u32]) -> Result<Tensor> {
-        let positions = self.positions(ids);
-        let mut x = self.embeddings.forward(ids, type_ids, &positions)?;
-        for layer in &self.layers {
-            let (query, key) = (layer.queries(&x)?, layer.keys(&x)?);
-            let mixed = self.attention.mix(&query, &key, &layer.values(&x)?)?;
-            x = layer.finish(&x, &mixed)?;
+/// RoBERTa gives tokens that are its padding token no position of their own.
+fn positions_after(pad: u32, ids: &[u32]) -> impl Iterator<Item = u32> {
+    ids.iter().scan(pad, move |last, id| {
+        if *id == pad {
+            return Some(pad);
         }
-        self.head.forward(&x)
+        *last += 1;
+        Some(*last)
+    })
+}
+
+impl Architecture for Encoder {
+    fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        let x = self.embeddings.forward(pass, &self.positions(pass))?;
+        let mix = |layer: &PostNormLayer, x: &Tensor| {
+            let [query, key, value] = layer.project(pass, x)?;
+            self.attention.mix(pass, &query, &key, &value)
+        };
+        let finish =
+            |layer: &PostNormLayer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let x = through(&self.layers, x, &pass.firsts(), mix, finish)?;
+        self.head.forward(pass, &x)
     }
 
     fn inputs(&self) -> Inputs {

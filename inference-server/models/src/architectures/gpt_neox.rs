@@ -8,11 +8,12 @@ use serde::Deserialize;
 
 use super::decoder::until_pooled;
 use super::head::Head;
+use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{
-    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Reach, Rotary,
+    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Pass, Reach, Rotary,
 };
 use crate::rope::Rope;
 use crate::weights::Weights;
@@ -57,11 +58,12 @@ const fn yes() -> bool {
 #[derive(Debug)]
 struct Layer {
     attention: Attention,
-    heads: usize,
     activation: Activation,
     parallel: bool,
     attention_norm: LayerNorm,
-    joint: Linear,
+    query: Linear,
+    key: Linear,
+    value: Linear,
     output: Linear,
     norm: LayerNorm,
     up: Linear,
@@ -128,27 +130,25 @@ impl Layer {
             let name = format!("{prefix}.{name}");
             LayerNorm::load(weights, &name, hidden, config.layer_norm_eps, Bias::Needed)
         };
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a head is far narrower than 2^52"
-        )]
-        let width = (hidden / config.num_attention_heads.max(1)) as f64;
+        let heads = config.num_attention_heads;
+        let attention = Attention::plain(hidden, heads, Reach::Causal);
+        let width = attention.width.max(1);
+        // Each head has its query, key and value side by side.
+        let [query, key, value] = Linear::load_three(
+            weights,
+            &format!("{prefix}.attention.query_key_value"),
+            (hidden, hidden),
+            of_attention,
+            |part, i| (i / width * 3 + part) * width + i % width,
+        )?;
         Ok(Self {
-            attention: Attention {
-                scale: 1.0 / width.sqrt(),
-                cap: None,
-                reach: Reach::Causal,
-            },
-            heads: config.num_attention_heads,
+            attention,
             activation: config.hidden_act,
             parallel: config.use_parallel_residual,
             attention_norm: norm("input_layernorm")?,
-            joint: linear(
-                "attention.query_key_value",
-                hidden,
-                3 * hidden,
-                of_attention,
-            )?,
+            query,
+            key,
+            value,
             output: linear("attention.dense", hidden, hidden, of_attention)?,
             norm: norm("post_attention_layernorm")?,
             up: linear("mlp.dense_h_to_4h", hidden, inner, Bias::Needed)?,
@@ -156,42 +156,38 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let attended = self.attend(&self.attention_norm.forward(x)?, angles)?;
-        let sum = (x + attended)?;
-        let input = if self.parallel { x } else { &sum };
-        let inner = self.up.forward(&self.norm.forward(input)?)?;
-        let inner = self.down.forward(&self.activation.forward(&inner)?)?;
-        sum + inner
+    /// What attention makes of each token, before it is projected.
+    fn mix(&self, pass: &Pass<'_>, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let x = self.attention_norm.forward(pass, x)?;
+        let width = self.attention.width;
+        let query = angles.turn(pass, &self.query.forward(pass, &x)?, width)?;
+        let key = angles.turn(pass, &self.key.forward(pass, &x)?, width)?;
+        let value = self.value.forward(pass, &x)?;
+        self.attention.mix(pass, &query, &key, &value)
     }
 
-    /// Each head has its query, key and value side by side in the fused projection.
-    fn attend(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let (tokens, hidden) = x.dims2()?;
-        let width = hidden / self.heads.max(1);
-        let joint = self
-            .joint
-            .forward(x)?
-            .reshape((tokens, self.heads, 3 * width))?
-            .transpose(0, 1)?
-            .contiguous()?;
-        let part = |i: usize| joint.narrow(2, i * width, width)?.contiguous();
-        let (query, key) = (angles.turn(&part(0)?)?, angles.turn(&part(1)?)?);
-        self.output
-            .forward(&self.attention.mix(&query, &key, &part(2)?)?)
+    /// What follows: `x` is the layer's input, `mixed` what attention made of it; of all tokens, or of some.
+    fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        let sum = self.output.onto(pass, mixed, x)?;
+        let input = if self.parallel { x } else { &sum };
+        let normed = self.norm.forward(pass, input)?;
+        let inner = self.up.activated(pass, &normed, self.activation)?;
+        self.down.onto(pass, &inner, &sum)
     }
 }
 
 impl Architecture for Neox {
-    fn forward(&self, ids: &[u32], _type_ids: &[u32]) -> Result<Tensor> {
-        let ids = until_pooled(ids, self.config.pad_token_id);
-        let angles = self.rotary.at(ids.len())?;
-        let mut x = self.words.forward(ids)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &angles)?;
-        }
-        let last = x.narrow(0, ids.len().saturating_sub(1), 1)?.contiguous()?;
-        self.head.forward(&self.norm.forward(&last)?)
+    fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        let angles = self.rotary.at(pass);
+        let x = self.words.forward(pass.batch().ids())?;
+        let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
+        let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
+        self.head.forward(pass, &self.norm.forward(pass, &x)?)
+    }
+
+    fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        until_pooled(ids, self.config.pad_token_id)
     }
 
     fn inputs(&self) -> Inputs {

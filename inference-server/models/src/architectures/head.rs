@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::error::LoadError;
-use crate::layers::{Activation, Bias, Linear};
+use crate::layers::{Activation, Bias, Linear, Pass};
 use crate::weights::Weights;
 
 /// One linear layer, or several with `ReLU` between (INF-ORM, GRM, Qwen2.5-RM).
@@ -42,16 +42,17 @@ impl Head {
         Ok(Self(layers))
     }
 
-    /// `[1, hidden]` to `[labels]`.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `[n, hidden]` to `[n, labels]`.
+    pub(super) fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.0.iter().enumerate() {
-            if i > 0 {
-                x = x.relu()?;
-            }
-            x = layer.forward(&x)?;
+            x = if i + 1 < self.0.len() {
+                layer.activated(pass, &x, Activation::Relu)?
+            } else {
+                layer.forward(pass, &x)?
+            };
         }
-        x.squeeze(0)
+        Ok(x)
     }
 }
 
@@ -77,10 +78,9 @@ impl DenseHead {
         })
     }
 
-    /// `[n, hidden]` to `[labels]`, from the first token.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let first = x.narrow(0, 0, 1)?.contiguous()?;
-        let pooled = self.activation.forward(&self.dense.forward(&first)?)?;
-        self.output.forward(&pooled)?.squeeze(0)
+    /// `[n, hidden]` to `[n, labels]`.
+    pub(super) fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let pooled = self.dense.activated(pass, x, self.activation)?;
+        self.output.forward(pass, &pooled)
     }
 }

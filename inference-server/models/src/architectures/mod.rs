@@ -5,6 +5,7 @@
 //! Invariant: each name in the list has reference scores in `tests/fixtures`.
 
 mod deberta;
+mod deberta_attention;
 mod deberta_config;
 mod deberta_positions;
 mod decoder;
@@ -14,11 +15,13 @@ mod gpt_neox;
 mod head;
 mod modernbert;
 mod post_norm;
+mod stack;
 
 use candle_core::Tensor;
 
 use crate::config::Config;
 use crate::error::LoadError;
+use crate::layers::Pass;
 use crate::weights::Weights;
 
 /// How a model reads a conversation.
@@ -40,13 +43,18 @@ impl Kind {
     }
 }
 
-/// A model that scores one sequence at a time.
+/// A model that scores packed batches.
 pub trait Architecture: Send + Sync + std::fmt::Debug {
-    /// Logits `[labels]` of one sequence of at least one token.
+    /// Logits `[sequences, labels]` of the batch of `pass`, whose sequences have at least one token each.
     ///
     /// # Errors
-    /// When the tensor library refuses; lengths and ids were checked before.
-    fn forward(&self, ids: &[u32], type_ids: &[u32]) -> candle_core::Result<Tensor>;
+    /// When the tensor library or a kernel refuses; lengths and ids were checked before.
+    fn forward(&self, pass: &Pass<'_>) -> candle_core::Result<Tensor>;
+
+    /// The tokens of a sequence that its score depends on: the others are not computed.
+    fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        ids
+    }
 
     /// What it can be fed.
     fn inputs(&self) -> Inputs;

@@ -5,14 +5,15 @@
 //! `models/modernbert/modeling_modernbert.py`. Invariant: both forms of the config, with
 //! `global_attn_every_n_layers` and with `layer_types`, give the same layers.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
+use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{
-    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Reach, Rotary, split_heads,
+    Activation, Angles, Attention, Bias, Embedding, LayerNorm, Linear, Pass, Reach, Rotary, means,
 };
 use crate::rope::Rope;
 use crate::weights::Weights;
@@ -148,12 +149,13 @@ struct Layer {
     attention: Attention,
     /// The first layer has none: the embeddings are normalised already.
     attention_norm: Option<LayerNorm>,
-    joint: Linear,
+    query: Linear,
+    key: Linear,
+    value: Linear,
     output: Linear,
     norm: LayerNorm,
     gated: Linear,
     down: Linear,
-    heads: usize,
     activation: Activation,
 }
 
@@ -259,71 +261,83 @@ impl Layer {
             )
         };
         let kind = config.layer_type(index);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a head is far narrower than 2^52"
-        )]
-        let width = (hidden / config.num_attention_heads.max(1)) as f64;
+        let [query, key, value] = Linear::load_three(
+            weights,
+            &format!("{prefix}.attn.Wqkv"),
+            (hidden, hidden),
+            Bias::said(config.attention_bias),
+            |part, i| part * hidden + i,
+        )?;
         Ok(Self {
             kind,
-            attention: Attention {
-                scale: 1.0 / width.sqrt(),
-                cap: None,
-                reach: config.reach(kind),
-            },
+            attention: Attention::plain(hidden, config.num_attention_heads, config.reach(kind)),
             attention_norm: match index {
                 0 => None,
                 _ => Some(norm("attn_norm")?),
             },
-            joint: linear("attn.Wqkv", hidden, 3 * hidden, config.attention_bias)?,
+            query,
+            key,
+            value,
             output: linear("attn.Wo", hidden, hidden, config.attention_bias)?,
             norm: norm("mlp_norm")?,
-            gated: linear("mlp.Wi", hidden, 2 * inner, config.mlp_bias)?,
+            gated: Linear::load_gated_joint(
+                weights,
+                &format!("{prefix}.mlp.Wi"),
+                (hidden, inner),
+                Bias::said(config.mlp_bias),
+            )?,
             down: linear("mlp.Wo", inner, hidden, config.mlp_bias)?,
-            heads: config.num_attention_heads,
             activation: config.hidden_activation,
         })
     }
 
-    fn forward(&self, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let normed = match &self.attention_norm {
-            Some(norm) => norm.forward(x)?,
+    /// What attention makes of each token, before it is projected.
+    fn mix(&self, pass: &Pass<'_>, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let x = match &self.attention_norm {
+            Some(norm) => norm.forward(pass, x)?,
             None => x.clone(),
         };
-        let joint = self.joint.forward(&normed)?;
-        let hidden = joint.dim(D::Minus1)? / 3;
-        let part = |i: usize| split_heads(&joint.narrow(1, i * hidden, hidden)?, self.heads);
-        let (query, key) = (angles.turn(&part(0)?)?, angles.turn(&part(1)?)?);
-        let mixed = self.attention.mix(&query, &key, &part(2)?)?;
-        let x = (x + self.output.forward(&mixed)?)?;
-        let gated = self.gated.forward(&self.norm.forward(&x)?)?;
-        let inner = gated.dim(D::Minus1)? / 2;
-        let input = self.activation.forward(&gated.narrow(1, 0, inner)?)?;
-        let inner = (input * gated.narrow(1, inner, inner)?)?;
-        x + self.down.forward(&inner)?
+        let width = self.attention.width;
+        let query = angles.turn(pass, &self.query.forward(pass, &x)?, width)?;
+        let key = angles.turn(pass, &self.key.forward(pass, &x)?, width)?;
+        let value = self.value.forward(pass, &x)?;
+        self.attention.mix(pass, &query, &key, &value)
+    }
+
+    /// What follows: `x` is the layer's input, `mixed` what attention made of it; of all tokens, or of some.
+    fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        let x = self.output.onto(pass, mixed, x)?;
+        let normed = self.norm.forward(pass, &x)?;
+        let inner = self.gated.activated(pass, &normed, self.activation)?;
+        self.down.onto(pass, &inner, &x)
     }
 }
 
 impl Architecture for ModernBert {
-    fn forward(&self, ids: &[u32], _type_ids: &[u32]) -> Result<Tensor> {
+    fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let angles = ByType {
-            full: self.rotary.full.at(ids.len())?,
-            sliding: self.rotary.sliding.at(ids.len())?,
+            full: self.rotary.full.at(pass),
+            sliding: self.rotary.sliding.at(pass),
         };
-        let mut x = self.norm.forward(&self.words.forward(ids)?)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, angles.of(layer.kind))?;
-        }
-        let x = self.final_norm.forward(&x)?;
-        let pooled = match self.config.classifier_pooling {
-            Pooling::Cls => x.narrow(0, 0, 1)?.contiguous()?,
-            Pooling::Mean => x.mean_keepdim(0)?,
+        let x = self.words.forward(pass.batch().ids())?;
+        let x = self.norm.forward(pass, &x)?;
+        let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, angles.of(layer.kind));
+        let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
+        let pooling = self.config.classifier_pooling;
+        let read = match pooling {
+            Pooling::Cls => pass.firsts(),
+            Pooling::Mean => (0..).take(pass.batch().tokens()).collect(),
         };
-        let dense = self.dense.forward(&pooled)?;
-        let dense = self.config.classifier_activation.forward(&dense)?;
+        let x = through(&self.layers, x, &read, mix, finish)?;
+        let x = self.final_norm.forward(pass, &x)?;
+        let pooled = match pooling {
+            Pooling::Cls => x,
+            Pooling::Mean => means(pass, &x)?,
+        };
+        let activation = self.config.classifier_activation;
+        let dense = self.dense.activated(pass, &pooled, activation)?;
         self.classifier
-            .forward(&self.head_norm.forward(&dense)?)?
-            .squeeze(0)
+            .forward(pass, &self.head_norm.forward(pass, &dense)?)
     }
 
     fn inputs(&self) -> Inputs {

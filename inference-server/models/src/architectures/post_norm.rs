@@ -7,7 +7,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::error::LoadError;
-use crate::layers::{Activation, Bias, LayerNorm, Linear, split_heads};
+use crate::layers::{Activation, Bias, LayerNorm, Linear, Pass};
 use crate::weights::Weights;
 
 /// Names of a family's tensors within a layer.
@@ -27,7 +27,6 @@ pub(super) struct Names {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     pub(super) hidden: usize,
-    pub(super) heads: usize,
     pub(super) inner: usize,
     pub(super) activation: Activation,
     pub(super) eps: f64,
@@ -43,7 +42,7 @@ pub(super) struct PostNormLayer {
     up: Linear,
     down: Linear,
     output_norm: LayerNorm,
-    sizes: Sizes,
+    activation: Activation,
 }
 
 impl PostNormLayer {
@@ -71,30 +70,26 @@ impl PostNormLayer {
             up: linear(names.up, hidden, inner)?,
             down: linear(names.down, inner, hidden)?,
             output_norm: norm(names.output_norm)?,
-            sizes,
+            activation: sizes.activation,
         })
     }
 
-    /// Queries of `[n, hidden]`, as `[heads, n, width]`.
-    pub(super) fn queries(&self, x: &Tensor) -> Result<Tensor> {
-        split_heads(&self.query.forward(x)?, self.sizes.heads)
+    /// Queries, keys and values of `[n, hidden]`, in its shape.
+    pub(super) fn project(&self, pass: &Pass<'_>, x: &Tensor) -> Result<[Tensor; 3]> {
+        Ok([
+            self.query.forward(pass, x)?,
+            self.key.forward(pass, x)?,
+            self.value.forward(pass, x)?,
+        ])
     }
 
-    /// Keys, the same way.
-    pub(super) fn keys(&self, x: &Tensor) -> Result<Tensor> {
-        split_heads(&self.key.forward(x)?, self.sizes.heads)
-    }
-
-    /// Values, the same way.
-    pub(super) fn values(&self, x: &Tensor) -> Result<Tensor> {
-        split_heads(&self.value.forward(x)?, self.sizes.heads)
-    }
-
-    /// What follows attention: `x` is the layer's input, `mixed` what attention made of it.
-    pub(super) fn finish(&self, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let attended = self.output.forward(mixed)?;
-        let x = self.attention_norm.forward(&(attended + x)?)?;
-        let inner = self.sizes.activation.forward(&self.up.forward(&x)?)?;
-        self.output_norm.forward(&(self.down.forward(&inner)? + x)?)
+    /// What follows attention: `x` is the layer's input, `mixed` what attention made of it; of all tokens,
+    /// or of some.
+    pub(super) fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        let attended = self.output.onto(pass, mixed, x)?;
+        let x = self.attention_norm.forward(pass, &attended)?;
+        let inner = self.up.activated(pass, &x, self.activation)?;
+        let sum = self.down.onto(pass, &inner, &x)?;
+        self.output_norm.forward(pass, &sum)
     }
 }

@@ -1,142 +1,251 @@
 //! The one linear layer, in the format that was asked for.
 //!
-//! Owns how a weight matrix is kept and multiplied. Invariant: products are sums in f32; formats
+//! Owns how a weight matrix is kept, and what is done to its sums at once: bias, activation, gate and residual.
+//! Must not know which model it is part of. Invariant: products are sums in f32, input after input; formats
 //! other than int8 differ from f32 only by the rounding of the weights.
 
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::Tensor;
+use kernels::{Format, KernelError, Matrix, Packed, Residual, Then};
 
+use super::pass::{Pass, matrix, numbers, refused};
+use super::{Activation, Bias};
 use crate::dtype::Dtype;
 use crate::error::LoadError;
+use crate::numbers::{Numbers, Stored};
 use crate::weights::Weights;
 
-/// Weights of one scale in int8: candle's `Q8_0`.
-const BLOCK: usize = 32;
-
-/// `y = x W^T + b`, with `W` of shape `[out, in]`.
+/// `y = x W^T + b`, with `W` of shape `[out, in]`; a gated one is `activation(x G^T + a) * (x U^T + b)`.
 #[derive(Debug)]
-pub struct Linear {
-    weight: Matrix,
-    bias: Option<Tensor>,
-}
+pub struct Linear(Packed);
 
-/// Whether a layer has a bias. One that lacks it is a checkpoint that was torn, and one that has it
-/// where nothing reads it was meant to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bias {
-    /// It does.
-    Needed,
-    /// It does not: what is there stays unread, and is refused as such.
-    Absent,
-    /// Where the checkpoint has one: heads of reward models are built either way.
-    AsFound,
-}
-
-impl Bias {
-    /// As a config says.
-    pub const fn said(needed: bool) -> Self {
-        if needed { Self::Needed } else { Self::Absent }
-    }
-
-    /// The bias `name`, where there is to be one.
-    pub(super) fn read(
-        self,
-        weights: &Weights,
-        name: &str,
-        width: usize,
-    ) -> std::result::Result<Option<Tensor>, LoadError> {
-        let wanted = match self {
-            Self::Needed => true,
-            Self::Absent => false,
-            Self::AsFound => weights.contains(name),
-        };
-        wanted.then(|| weights.get(name, &[width])).transpose()
-    }
-}
-
+/// Weights and bias of a layer, as a checkpoint has them.
 #[derive(Debug)]
-enum Matrix {
-    /// `W^T` in f32.
-    Full(Tensor),
-    /// `W` in 16 bits; half the memory, widened for each product.
-    Half(Tensor),
-    /// `W` in 8 bits.
-    Int8(QMatMul),
+struct Parts {
+    weight: Stored,
+    bias: Option<Vec<f32>>,
 }
 
 impl Linear {
     /// Reads `PREFIX.weight`, and `PREFIX.bias` as `bias` says, in the format of `weights`.
     ///
     /// # Errors
-    /// As [`Weights::get`].
+    /// As [`Weights::rounded`].
     pub fn load(
         weights: &Weights,
         prefix: &str,
-        (input, output): (usize, usize),
+        sizes: (usize, usize),
         bias: Bias,
-    ) -> std::result::Result<Self, LoadError> {
-        let name = format!("{prefix}.weight");
-        let shape = [output, input];
-        let weight = match weights.dtype() {
-            Dtype::Bf16 => Matrix::Half(weights.get_as(&name, &shape, DType::BF16)?),
-            Dtype::F16 => Matrix::Half(weights.get_as(&name, &shape, DType::F16)?),
-            Dtype::Int8 if input.is_multiple_of(BLOCK) => {
-                int8(&weights.get(&name, &shape)?).map_err(LoadError::tensor(prefix))?
-            }
-            Dtype::Auto | Dtype::F32 | Dtype::Int8 => full(weights, &name, &shape)?,
-        };
-        Self::with_bias(weights, prefix, weight, (bias, output))
+    ) -> Result<Self, LoadError> {
+        Parts::read(weights, prefix, sizes, bias)?.pack(weights, prefix)
     }
 
     /// The same in f32 whatever the format of `weights`: for heads, whose few numbers decide all.
     ///
     /// # Errors
-    /// As [`Weights::get`].
+    /// As [`Weights::take`].
     pub fn load_full(
         weights: &Weights,
         prefix: &str,
         (input, output): (usize, usize),
         bias: Bias,
-    ) -> std::result::Result<Self, LoadError> {
-        let weight = full(weights, &format!("{prefix}.weight"), &[output, input])?;
-        Self::with_bias(weights, prefix, weight, (bias, output))
+    ) -> Result<Self, LoadError> {
+        let parts = Parts {
+            weight: weights.take(&format!("{prefix}.weight"), &[output, input])?,
+            bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
+        };
+        parts.pack_as(weights, prefix, Format::F32)
     }
 
-    fn with_bias(
+    /// Reads a matrix of queries, keys and values, of `width` outputs each, as three layers. `row` is where
+    /// output `i` of part 0, 1 or 2 is among the outputs of the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_three(
         weights: &Weights,
         prefix: &str,
-        weight: Matrix,
-        (bias, output): (Bias, usize),
-    ) -> std::result::Result<Self, LoadError> {
-        Ok(Self {
-            weight,
-            bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
-        })
+        (input, width): (usize, usize),
+        bias: Bias,
+        row: impl Fn(usize, usize) -> usize,
+    ) -> Result<[Self; 3], LoadError> {
+        let joint = Parts::read(weights, prefix, (input, 3 * width), bias)?;
+        let part = |part| {
+            let rows = (0..width).map(|i| row(part, i));
+            joint.rows(rows).pack(weights, prefix)
+        };
+        Ok([part(0)?, part(1)?, part(2)?])
+    }
+
+    /// Reads a gate and what it gates, of the same sizes.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_gated(
+        weights: &Weights,
+        (gate, up): (&str, &str),
+        sizes: (usize, usize),
+        bias: Bias,
+    ) -> Result<Self, LoadError> {
+        let gate_parts = Parts::read(weights, gate, sizes, bias)?;
+        let up = Parts::read(weights, up, sizes, bias)?;
+        Parts::pack_gated(gate_parts, up, weights, gate)
+    }
+
+    /// Reads a gate, and behind it in the same matrix what it gates, of `output` outputs each.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_gated_joint(
+        weights: &Weights,
+        prefix: &str,
+        (input, output): (usize, usize),
+        bias: Bias,
+    ) -> Result<Self, LoadError> {
+        let joint = Parts::read(weights, prefix, (input, 2 * output), bias)?;
+        let (gate, up) = (joint.rows(0..output), joint.rows(output..2 * output));
+        drop(joint);
+        Parts::pack_gated(gate, up, weights, prefix)
     }
 
     /// `[n, in]` to `[n, out]`.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match &self.weight {
-            Matrix::Full(weight) => x.matmul(weight)?,
-            Matrix::Half(weight) => x.matmul(&weight.to_dtype(DType::F32)?.t()?)?,
-            Matrix::Int8(weight) => weight.forward(&x.contiguous()?)?,
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.then(pass, x, Then::default())
+    }
+
+    /// The same, with `activation` applied: to the gate, in a gated layer.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn activated(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        activation: Activation,
+    ) -> candle_core::Result<Tensor> {
+        let then = Then {
+            activation: activation.into(),
+            ..Then::default()
         };
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+        self.then(pass, x, then)
+    }
+
+    /// The same as [`Linear::forward`], added to `residual`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn onto(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        residual: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        numbers(residual, |residual| {
+            let then = Then {
+                residual: Residual::Add(residual),
+                ..Then::default()
+            };
+            self.then(pass, x, then)
+        })
+    }
+
+    fn then(&self, pass: &Pass<'_>, x: &Tensor, then: Then<'_>) -> candle_core::Result<Tensor> {
+        let rows = x.dim(0)?;
+        let mut out = vec![0.0; rows * self.0.outputs()];
+        numbers(x, |x| {
+            let pool = pass.pool(x.len().saturating_mul(self.0.outputs()));
+            let mut room = pass.room();
+            self.0
+                .forward(pool, x, then, &mut out, &mut room)
+                .map_err(refused)
+        })?;
+        matrix(out, rows, self.0.outputs())
     }
 }
 
-fn full(weights: &Weights, name: &str, shape: &[usize]) -> std::result::Result<Matrix, LoadError> {
-    let weight = weights.get(name, shape)?;
-    Ok(Matrix::Full(weight.t().map_err(LoadError::tensor(name))?))
+impl Parts {
+    fn read(
+        weights: &Weights,
+        prefix: &str,
+        (input, output): (usize, usize),
+        bias: Bias,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            weight: weights.rounded(&format!("{prefix}.weight"), &[output, input])?,
+            bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
+        })
+    }
+
+    /// Some of the outputs.
+    fn rows(&self, rows: impl Iterator<Item = usize> + Clone) -> Self {
+        let of_bias = |bias: &Vec<f32>| {
+            let rows = rows.clone();
+            rows.filter_map(|row| bias.get(row).copied()).collect()
+        };
+        Self {
+            bias: self.bias.as_ref().map(of_bias),
+            weight: self.weight.rows(rows.clone()),
+        }
+    }
+
+    fn pack(self, weights: &Weights, name: &str) -> Result<Linear, LoadError> {
+        self.pack_as(weights, name, format(weights.dtype()))
+    }
+
+    fn pack_as(self, weights: &Weights, name: &str, format: Format) -> Result<Linear, LoadError> {
+        let weight = self.weight.readable();
+        let bias = self.bias.as_deref();
+        let (kernels, threads) = (weights.kernels(), weights.threads());
+        let packed =
+            read(&weight).and_then(|weight| Packed::new(kernels, threads, format, weight, bias));
+        packed.map(Linear).map_err(unfit(name))
+    }
+
+    fn pack_gated(
+        gate: Self,
+        up: Self,
+        weights: &Weights,
+        name: &str,
+    ) -> Result<Linear, LoadError> {
+        let (gate_weight, up_weight) = (gate.weight.readable(), up.weight.readable());
+        let pack = || {
+            Packed::gated(
+                weights.kernels(),
+                weights.threads(),
+                format(weights.dtype()),
+                (read(&gate_weight)?, gate.bias.as_deref()),
+                (read(&up_weight)?, up.bias.as_deref()),
+            )
+        };
+        pack().map(Linear).map_err(unfit(name))
+    }
 }
 
-fn int8(weight: &Tensor) -> Result<Matrix> {
-    let weight = QTensor::quantize(weight, GgmlDType::Q8_0)?;
-    Ok(Matrix::Int8(QMatMul::from_qtensor(weight)?))
+/// In which format kernels keep the weights. Those of half precision are rounded to it, and kept in f32.
+const fn format(dtype: Dtype) -> Format {
+    match dtype {
+        Dtype::Auto | Dtype::F32 | Dtype::F16 => Format::F32,
+        Dtype::Bf16 => Format::Bf16,
+        Dtype::Int8 => Format::Int8,
+    }
+}
+
+fn read(weight: &Stored) -> Result<Matrix<'_>, KernelError> {
+    let (bytes, shape) = (weight.bytes(), weight.shape());
+    let [outputs, inputs] = *shape else {
+        return Err(KernelError::Shape(format!("{shape:?} is no matrix")));
+    };
+    match weight.numbers() {
+        Numbers::F32 => Matrix::f32(bytes, outputs, inputs),
+        Numbers::Bf16 => Matrix::bf16(bytes, outputs, inputs),
+        Numbers::F16 => Err(KernelError::Shape(
+            "half precision has to be widened first".to_owned(),
+        )),
+    }
+}
+
+fn unfit(name: &str) -> impl Fn(KernelError) -> LoadError {
+    move |error| LoadError::invalid(format!("{name}: {error}"))
 }

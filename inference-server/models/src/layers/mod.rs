@@ -1,70 +1,102 @@
-//! Layers that architectures are made of. Activations are f32 matrices `[tokens, width]` of one
-//! sequence.
+//! Layers that architectures are made of. Activations are f32 matrices `[tokens, width]` of all sequences
+//! of a batch, one behind the other.
 //!
-//! Owns the formulas and the formats of weights. Must not know which model they are part of.
-//! Invariant: every matrix product is of one sequence alone, so that its bits do not depend on what
-//! else is scored.
+//! Owns what of a model is computed where: on the CPU, tensors are handed to the kernels as they lie in
+//! memory. Must not know which model they are part of. Invariant: what comes out for a sequence is the same
+//! bits whatever else is in the batch, for each layer computes its rows, or its sequences, by themselves
+//! (docs/decisions/0019-models-on-packed-layers.md).
 
 mod attention;
+mod embedding;
 mod linear;
 mod norm;
+mod pass;
 mod rotary;
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
-use crate::dtype::Dtype;
 use crate::error::LoadError;
 use crate::weights::Weights;
+use pass::{matrix, numbers};
 
-pub use attention::{Attention, Reach, blocks, split_heads};
-pub use linear::{Bias, Linear};
+pub use attention::{Attention, Reach};
+pub use embedding::Embedding;
+pub use linear::Linear;
 pub use norm::{LayerNorm, RmsNorm};
+pub use pass::Pass;
 pub use rotary::{Angles, Rotary, Scaling};
 
-/// Rows of a table by index.
-#[derive(Debug)]
-pub struct Embedding(Tensor);
+/// Whether a layer has a bias. One that lacks it is a checkpoint that was torn, and one that has it
+/// where nothing reads it was meant to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// It does.
+    Needed,
+    /// It does not: what is there stays unread, and is refused as such.
+    Absent,
+    /// Where the checkpoint has one: heads of reward models are built either way.
+    AsFound,
+}
 
-impl Embedding {
-    /// Reads `PREFIX.weight`, of shape `[rows, width]`.
-    ///
-    /// # Errors
-    /// As [`Weights::get`].
-    pub fn load(
-        weights: &Weights,
-        prefix: &str,
-        rows: usize,
-        width: usize,
-    ) -> std::result::Result<Self, LoadError> {
-        let name = format!("{prefix}.weight");
-        let shape = [rows, width];
-        let table = match weights.dtype() {
-            Dtype::Bf16 => weights.get_as(&name, &shape, DType::BF16),
-            Dtype::F16 => weights.get_as(&name, &shape, DType::F16),
-            Dtype::Auto | Dtype::F32 | Dtype::Int8 => weights.get(&name, &shape),
-        };
-        Ok(Self(table?))
+impl Bias {
+    /// As a config says.
+    pub const fn said(needed: bool) -> Self {
+        if needed { Self::Needed } else { Self::Absent }
     }
 
-    /// `[n]` indices to `[n, width]`.
-    ///
-    /// # Errors
-    /// When an index is beyond the table.
-    pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        self.0
-            .index_select(&Tensor::new(ids, self.0.device())?, 0)?
-            .to_dtype(DType::F32)
+    /// The bias `name`, where there is to be one.
+    fn read(
+        self,
+        weights: &Weights,
+        name: &str,
+        width: usize,
+    ) -> std::result::Result<Option<Vec<f32>>, LoadError> {
+        let wanted = match self {
+            Self::Needed => true,
+            Self::Absent => false,
+            Self::AsFound => weights.contains(name),
+        };
+        wanted.then(|| weights.get(name, &[width])).transpose()
     }
 }
 
-/// Softmax over the last dimension.
+/// The rows of `x` that `rows` names.
 ///
 /// # Errors
-/// When the tensor library refuses.
-pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
-    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+/// When there is no such row.
+pub fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    x.index_select(&Tensor::new(rows, x.device())?, 0)
+}
+
+/// The mean of the rows of each sequence, a chain of sums from its first token on.
+///
+/// # Errors
+/// When the rows are not those of the batch.
+pub fn means(pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+    let width = x.dim(1)?;
+    let batch = pass.batch();
+    let mut means = vec![0.0; batch.len() * width];
+    numbers(x, |x| {
+        for (range, mean) in batch.ranges().zip(means.chunks_exact_mut(width)) {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a sequence is shorter than 2^23"
+            )]
+            let count = range.len() as f32;
+            let rows = x.get(range.start * width..range.end * width);
+            for row in rows.unwrap_or_default().chunks_exact(width) {
+                for (mean, x) in mean.iter_mut().zip(row) {
+                    *mean += x;
+                }
+            }
+            for mean in mean {
+                *mean /= count;
+            }
+        }
+        Ok(())
+    })?;
+    matrix(means, batch.len(), width)
 }
 
 /// Activation functions, under the names of transformers.
@@ -86,18 +118,14 @@ pub enum Activation {
     Tanh,
 }
 
-impl Activation {
-    /// Applies it to each element.
-    ///
-    /// # Errors
-    /// When the tensor library refuses.
-    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Gelu => x.gelu_erf(),
-            Self::GeluNew => x.gelu(),
-            Self::Relu => x.relu(),
-            Self::Silu => x.silu(),
-            Self::Tanh => x.tanh(),
+impl From<Activation> for kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Gelu => Self::Gelu,
+            Activation::GeluNew => Self::GeluTanh,
+            Activation::Relu => Self::Relu,
+            Activation::Silu => Self::Silu,
+            Activation::Tanh => Self::Tanh,
         }
     }
 }

@@ -1,17 +1,19 @@
 //! Normalisations over the last dimension, always in f32.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::Tensor;
+use kernels::Norm;
 
 use super::Bias;
+use super::pass::{Pass, matrix, numbers, refused};
 use crate::error::LoadError;
 use crate::weights::Weights;
 
 /// Layer normalisation (Ba et al. 2016).
 #[derive(Debug)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    eps: f64,
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    eps: f32,
 }
 
 impl LayerNorm {
@@ -26,7 +28,7 @@ impl LayerNorm {
         width: usize,
         eps: f64,
         bias: Bias,
-    ) -> std::result::Result<Self, LoadError> {
+    ) -> Result<Self, LoadError> {
         let old = weights.contains(&format!("{prefix}.gamma"));
         let (weight, beta) = if old {
             ("gamma", "beta")
@@ -36,7 +38,7 @@ impl LayerNorm {
         Ok(Self {
             weight: weights.get(&format!("{prefix}.{weight}"), &[width])?,
             bias: bias.read(weights, &format!("{prefix}.{beta}"), width)?,
-            eps,
+            eps: narrow(eps),
         })
     }
 
@@ -44,24 +46,21 @@ impl LayerNorm {
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let scaled = centred
-            .broadcast_div(&(variance + self.eps)?.sqrt()?)?
-            .broadcast_mul(&self.weight)?;
-        match &self.bias {
-            Some(bias) => scaled.broadcast_add(bias),
-            None => Ok(scaled),
-        }
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> candle_core::Result<Tensor> {
+        let norm = Norm::Layer {
+            weight: &self.weight,
+            bias: self.bias.as_deref(),
+            eps: self.eps,
+        };
+        apply(pass, norm, x)
     }
 }
 
 /// Root mean square normalisation (Zhang and Sennrich 2019).
 #[derive(Debug)]
 pub struct RmsNorm {
-    weight: Tensor,
-    eps: f64,
+    weight: Vec<f32>,
+    eps: f32,
 }
 
 impl RmsNorm {
@@ -74,22 +73,46 @@ impl RmsNorm {
         prefix: &str,
         width: usize,
         eps: f64,
-        offset: f64,
-    ) -> std::result::Result<Self, LoadError> {
-        let weight = weights.get(&format!("{prefix}.weight"), &[width])?;
+        offset: f32,
+    ) -> Result<Self, LoadError> {
+        let mut weight = weights.get(&format!("{prefix}.weight"), &[width])?;
+        for number in &mut weight {
+            *number += offset;
+        }
         Ok(Self {
-            weight: (weight + offset).map_err(LoadError::tensor(prefix))?,
-            eps,
+            weight,
+            eps: narrow(eps),
         })
     }
 
-    /// `[.., width]` to `[.., width]`.
+    /// `[n, k width]` to `[n, k width]`: each `width` numbers by themselves.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let square = x.sqr()?.mean_keepdim(D::Minus1)?;
-        x.broadcast_div(&(square + self.eps)?.sqrt()?)?
-            .broadcast_mul(&self.weight)
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> candle_core::Result<Tensor> {
+        let norm = Norm::Rms {
+            weight: &self.weight,
+            eps: self.eps,
+        };
+        apply(pass, norm, x)
     }
+}
+
+fn apply(pass: &Pass<'_>, norm: Norm<'_>, x: &Tensor) -> candle_core::Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    let mut out = vec![0.0; rows * width];
+    numbers(x, |x| {
+        let pool = pass.pool(8 * x.len());
+        let kernels = pass.kernels();
+        kernels.norm(pool, norm, x, &mut out).map_err(refused)
+    })?;
+    matrix(out, rows, width)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "transformers computes with it in f32"
+)]
+const fn narrow(eps: f64) -> f32 {
+    eps as f32
 }

@@ -5,8 +5,14 @@
 //! the order of transformers, because an angle of position 10,000 shows every bit of a frequency.
 
 use std::f32::consts::PI;
+use std::sync::Mutex;
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
+
+use super::pass::{Pass, matrix, numbers};
+
+/// Rows that one task turns.
+const ROWS: usize = 16;
 
 /// How frequencies are stretched for texts longer than those of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,56 +82,88 @@ impl Rotary {
         )
     }
 
-    /// Angles of the positions `0..tokens`.
-    ///
-    /// # Errors
-    /// When the tensor library refuses.
-    pub fn at(&self, tokens: usize) -> Result<Angles> {
+    /// Angles of the positions of the tokens of a batch.
+    pub fn at(&self, pass: &Pass<'_>) -> Angles {
+        let longest = pass.batch().ranges().map(|range| range.len()).max();
         #[expect(clippy::cast_precision_loss, reason = "positions stay below 2^23")]
-        let angles: Vec<f32> = (0..tokens)
+        let turns = (0..longest.unwrap_or_default())
             .flat_map(|position| self.0.iter().map(move |f| position as f32 * f))
+            .map(|angle| (angle.cos(), angle.sin()))
             .collect();
-        let angles = Tensor::from_vec(angles, (tokens, self.0.len()), &Device::Cpu)?;
-        Ok(Angles {
-            cos: angles.cos()?,
-            sin: angles.sin()?,
-        })
+        Angles {
+            pairs: self.0.len(),
+            turns,
+            positions: pass.positions(),
+        }
     }
 }
 
-/// Angles of the positions of one sequence.
+/// Angles of the positions of a batch.
 #[derive(Debug)]
 pub struct Angles {
-    cos: Tensor,
-    sin: Tensor,
+    /// Pairs of a head that are turned.
+    pairs: usize,
+    /// Cosine and sine of each pair, position after position.
+    turns: Vec<(f32, f32)>,
+    /// The position of each token.
+    positions: Vec<u32>,
 }
 
 impl Angles {
-    /// Turns `[heads, n, width]`: number `i` of a head's first half with number `i` of its second.
-    /// What is beyond the turned width stays.
+    /// Turns each head of `[n, heads * width]`: number `i` of its first half with number `i` of its
+    /// second. What is beyond the turned width stays.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn turn(&self, x: &Tensor) -> Result<Tensor> {
-        let half = self.cos.dim(D::Minus1)?;
-        let rest = x.dim(D::Minus1)?.saturating_sub(2 * half);
-        let (first, second) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-        let turned = [
-            (first.broadcast_mul(&self.cos)? - second.broadcast_mul(&self.sin)?)?,
-            (second.broadcast_mul(&self.cos)? + first.broadcast_mul(&self.sin)?)?,
-        ];
-        let [first, second] = turned;
-        if rest == 0 {
-            Tensor::cat(&[first, second], 2)
-        } else {
-            Tensor::cat(&[first, second, x.narrow(2, 2 * half, rest)?], 2)
+    pub fn turn(&self, pass: &Pass<'_>, x: &Tensor, width: usize) -> Result<Tensor> {
+        let (tokens, row) = x.dims2()?;
+        if tokens != self.positions.len() || 2 * self.pairs > width || row % width.max(1) != 0 {
+            candle_core::bail!("rotary positions do not fit {tokens} rows of {row} numbers")
         }
+        let mut out = vec![0.0; tokens * row];
+        numbers(x, |x| {
+            let parts = x.chunks(ROWS * row).zip(out.chunks_mut(ROWS * row));
+            let parts = Mutex::new(parts.zip(self.positions.chunks(ROWS)));
+            pass.spread(4 * x.len(), &parts, |((x, out), positions)| {
+                let rows = x.chunks_exact(row).zip(out.chunks_exact_mut(row));
+                for ((x, out), position) in rows.zip(positions) {
+                    let turns = self.turns(*position);
+                    let heads = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
+                    heads.for_each(|(x, out)| turn(turns, x, out));
+                }
+            });
+            Ok(())
+        })?;
+        matrix(out, tokens, row)
+    }
+
+    fn turns(&self, position: u32) -> &[(f32, f32)] {
+        let start = position as usize * self.pairs;
+        let turns = self.turns.get(start..start + self.pairs);
+        turns.unwrap_or_default()
+    }
+}
+
+/// One head.
+fn turn(turns: &[(f32, f32)], x: &[f32], out: &mut [f32]) {
+    out.copy_from_slice(x);
+    let (first, rest) = x.split_at(turns.len());
+    let (out_first, out_rest) = out.split_at_mut(turns.len());
+    let pairs = first.iter().zip(rest);
+    let outs = out_first.iter_mut().zip(out_rest);
+    for ((pair, out), (cos, sin)) in pairs.zip(outs).zip(turns) {
+        *out.0 = pair.0 * cos - pair.1 * sin;
+        *out.1 = pair.1 * cos + pair.0 * sin;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kernels::Kernels;
+
     use super::*;
+    use crate::packed::Packed;
+    use crate::threads::Threads;
 
     #[test]
     fn llama3_scaling_leaves_fast_frequencies_and_slows_the_slow_ones() {
@@ -142,14 +180,29 @@ mod tests {
     }
 
     #[test]
-    fn the_first_position_is_not_turned() {
-        let x = Tensor::randn(0f32, 1f32, (2, 1, 8), &Device::Cpu).unwrap();
-        let turned = Rotary::new(4, 10_000.0, Scaling::None)
-            .at(1)
-            .unwrap()
-            .turn(&x)
-            .unwrap();
-        let difference = (x - turned).unwrap().abs().unwrap().max_all().unwrap();
-        assert!(difference.to_scalar::<f32>().unwrap() < 1e-9);
+    fn each_sequence_is_turned_from_its_own_beginning_on() {
+        let mut batch = Packed::default();
+        batch.push(&[1, 2], &[]);
+        batch.push(&[3], &[]);
+        batch.push(&[4, 5, 6], &[]);
+        let threads = Threads::new(1).unwrap();
+        let pass = Pass::new(&batch, Kernels::best(), &threads);
+        // One number of each head is beyond the turned ones.
+        let x: Vec<f32> = (0..60u8).map(|i| f32::from(i % 10) + 1.0).collect();
+        let x = matrix(x, 6, 10).unwrap();
+        let angles = Rotary::new(4, 10_000.0, Scaling::None).at(&pass);
+        let turned = angles.turn(&pass, &x, 5).unwrap();
+        let turned = turned.to_vec2::<f32>().unwrap();
+        let plain = x.to_vec2::<f32>().unwrap();
+        for first in [0, 2, 3] {
+            assert_eq!(turned[first], plain[first]);
+        }
+        assert_eq!(turned[1], turned[4]);
+        assert_ne!(turned[4], turned[5]);
+        let (sin, cos) = 1f32.sin_cos();
+        // 1 and 3 are a pair, and so are 2 and 4; 5 is beyond them.
+        assert_eq!(turned[1][..1], [cos - 3.0 * sin]);
+        assert_eq!(turned[1][2..3], [3.0 * cos + sin]);
+        assert_eq!(turned[1][4..5], [5.0]);
     }
 }

@@ -173,6 +173,7 @@ async fn answer(
             parameters: 1,
             dtype: "f32".to_owned(),
             device: "cpu".to_owned(),
+            engine: "fake".to_owned(),
             max_tokens: 256,
             special_date: None,
             loaded_at: 1,

@@ -103,6 +103,7 @@ fn settings(args: &Score, model: &Model) -> Value {
     json!({
         "digest": model.facts.digest.as_str(),
         "dtype": model.facts.dtype.as_str(),
+        "engine": model.facts.engine,
         "max_tokens": model.tokenizer.max_tokens(),
         "truncation": format!("{:?}", args.model.how.load().truncation),
         "prompt_template": args.model.how.prompt_template,

@@ -69,6 +69,7 @@ pub(crate) async fn model_info<S: Scorer>(call: Call<S>) -> Json<ModelDescriptio
         version: about.version.clone(),
         digest: about.digest.clone(),
         device: model.device,
+        engine: model.engine,
         dtype: model.dtype,
         parameters: model.parameters,
         trainable_parameters: model.parameters,

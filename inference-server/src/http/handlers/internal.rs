@@ -53,6 +53,7 @@ pub(crate) async fn model<S: Scorer>(call: Call<S>) -> Json<Model> {
         parameters: model.parameters,
         dtype: model.dtype.clone(),
         device: model.device.clone(),
+        engine: model.engine.clone(),
         max_tokens: model.max_tokens,
         special_date: model.special_date.clone(),
         loaded_at: model.loaded_at,

@@ -61,6 +61,7 @@ pub(crate) struct ModelInfo {
     pub(crate) parameters: u64,
     pub(crate) dtype: String,
     pub(crate) device: String,
+    pub(crate) engine: String,
     pub(crate) max_tokens: usize,
     /// The date that chat templates see.
     pub(crate) special_date: Option<String>,

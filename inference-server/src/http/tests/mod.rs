@@ -188,6 +188,7 @@ fn served<S>(scorer: S, labels: &[&str], calibration: Option<&str>) -> Served<S>
             architecture: "BertForSequenceClassification".to_owned(),
             parameters: 1,
             dtype: "f32".to_owned(),
+            engine: "fake".to_owned(),
             device: "cpu".to_owned(),
             max_tokens: 256,
             special_date: None,

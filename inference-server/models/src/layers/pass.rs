@@ -1,0 +1,126 @@
+//! One pass over a packed batch.
+//!
+//! Owns what all layers of a pass share: the batch, the threads, the kernels, and memory that is used again
+//! from layer to layer. Must not know of any layer. Invariant: what is chosen here for speed (threads) changes
+//! no bit of what is computed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
+use kernels::{Alone, KernelError, Kernels, Pool, Quantised};
+
+use crate::packed::Packed;
+use crate::threads::Threads;
+
+/// Multiplications below which it takes longer to wake a thread than to do them: some ten microseconds.
+const FEW: usize = 1 << 18;
+
+/// A pass over a batch.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    batch: &'a Packed,
+    kernels: Kernels,
+    threads: &'a Threads,
+    room: Mutex<Quantised>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over `batch` with those kernels and threads.
+    pub fn new(batch: &'a Packed, kernels: Kernels, threads: &'a Threads) -> Self {
+        Self {
+            batch,
+            kernels,
+            threads,
+            room: Mutex::default(),
+        }
+    }
+
+    /// The batch.
+    pub const fn batch(&self) -> &'a Packed {
+        self.batch
+    }
+
+    /// What norms, attention and activations are computed with.
+    pub const fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Who does so many multiplications.
+    pub(super) fn pool(&self, multiplications: usize) -> &dyn Pool {
+        if multiplications < FEW {
+            &Alone
+        } else {
+            self.threads
+        }
+    }
+
+    /// Does `work` with each of `parts`, which take so many multiplications together.
+    pub(super) fn spread<I: Iterator + Send>(
+        &self,
+        multiplications: usize,
+        parts: &Mutex<I>,
+        work: impl Fn(I::Item) + Sync,
+    ) {
+        let claim = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        self.pool(multiplications).on_all(&|| {
+            while let Some(part) = claim() {
+                work(part);
+            }
+        });
+        // A pool may leave all to who asks.
+        while let Some(part) = claim() {
+            work(part);
+        }
+    }
+
+    /// Memory for activations in 8 bits.
+    pub(super) fn room(&self) -> MutexGuard<'_, Quantised> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The position of each token in its sequence.
+    pub fn positions(&self) -> Vec<u32> {
+        let ranges = self.batch.ranges();
+        ranges.flat_map(|range| (0..).take(range.len())).collect()
+    }
+
+    /// The first token of each sequence, among all.
+    pub fn firsts(&self) -> Vec<u32> {
+        self.batch
+            .ranges()
+            .map(|range| index(range.start))
+            .collect()
+    }
+
+    /// The last token of each sequence, among all.
+    pub fn lasts(&self) -> Vec<u32> {
+        let last = |range: std::ops::Range<usize>| index(range.end.saturating_sub(1));
+        self.batch.ranges().map(last).collect()
+    }
+}
+
+fn index(token: usize) -> u32 {
+    u32::try_from(token).unwrap_or(u32::MAX)
+}
+
+/// Hands the numbers of `x`, f32 on the CPU and without gaps, to `read`.
+pub(super) fn numbers<T>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let (storage, layout) = x.storage_and_layout();
+    let Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
+        candle_core::bail!("activations have to be f32 on the CPU")
+    };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("activations have to be without gaps")
+    };
+    read(values.get(start..end).unwrap_or_default())
+}
+
+/// A matrix of these numbers.
+pub(super) fn matrix(values: Vec<f32>, rows: usize, width: usize) -> Result<Tensor> {
+    Tensor::from_vec(values, (rows, width), &Device::Cpu)
+}
+
+/// What a kernel says, as an error of tensors.
+pub(super) fn refused(error: KernelError) -> Error {
+    Error::wrap(error)
+}
