@@ -179,6 +179,7 @@ impl Replay {
             rivals: &[],
             look: looked.map(|(_, look)| look),
             promoted: None,
+            given_up: None,
             dealt: true,
             now,
         };

@@ -187,13 +187,13 @@ pub fn promotion(
         .filter_map(|status| status.failed_revisions.as_ref())
         .flatten();
     let serves = stable(endpoint).as_ref() == Some(&wanted);
-    match (Model::of(endpoint).rolling, serves) {
-        (true, _) => Promotion::UnderWay,
-        (false, true) => Promotion::Done(variant),
-        (false, false) if failed.any(|one| one == wanted.as_str()) => {
-            Promotion::GivenUp(wanted.to_string())
-        }
-        (false, false) => Promotion::UnderWay,
+    let rests = !Model::of(endpoint).rolling;
+    if rests && serves {
+        Promotion::Done(variant)
+    } else if rests && failed.any(|one| one == wanted.as_str()) {
+        Promotion::GivenUp(wanted.to_string())
+    } else {
+        Promotion::UnderWay
     }
 }
 

@@ -198,7 +198,7 @@ fn blind<'s>(mut gates: impl Iterator<Item = &'s Watched>) -> Option<Gating> {
 
 fn unavailable(gate: &Watched) -> Gating {
     let message = format!(
-        "{}; nothing more goes to the new revision until there are data, and nothing is taken back",
+        "{}; the new revision keeps the share that it has until there are data: resume gives the gate its time again, skip-step goes past the step",
         gate.says()
     );
     Gating::Paused(PausedReason::MetricsUnavailable, message)
