@@ -6,13 +6,16 @@
 #![no_main]
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use inference_fuzz::json::Words;
 use inference_fuzz::{Folder, here};
 use inference_models::config::Config;
+use inference_models::engine::{CpuEngine, Engine};
+use inference_models::threads::Threads;
 use inference_models::weights::Weights;
-use inference_models::{Dtype, architectures};
+use inference_models::{Dtype, Packed, architectures};
+use kernels::Kernels;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 const MODELS: [&str; 14] = [
@@ -31,6 +34,13 @@ const MODELS: [&str; 14] = [
     "parity/distilbert",
     "parity/gemma2",
 ];
+
+#[expect(
+    clippy::expect_used,
+    reason = "there is nothing to fuzz without threads"
+)]
+static THREADS: LazyLock<Arc<Threads>> =
+    LazyLock::new(|| Arc::new(Threads::new(1).expect("a thread")));
 
 struct Sound {
     weights: Weights,
@@ -58,7 +68,7 @@ static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     reason = "there is nothing to fuzz without the models"
 )]
 fn weights(folder: PathBuf) -> Weights {
-    let mut weights = Weights::new(Dtype::F32);
+    let mut weights = Weights::new(Dtype::F32, Kernels::best(), THREADS.clone());
     for entry in std::fs::read_dir(folder).expect("a model") {
         let path = entry.expect("a file").path();
         if path.extension().is_some_and(|end| end == "safetensors") {
@@ -93,14 +103,18 @@ fuzz_target!(|data: &[u8]| {
 
 /// As `load` does, with the files that are sound read beforehand.
 fn config(sound: &Sound, file: &[u8]) {
-    let built =
-        Config::parse(file).and_then(|config| architectures::build(&sound.weights, &config));
+    // Layers take their tensors.
+    let weights = sound.weights.clone();
+    let built = Config::parse(file).and_then(|config| architectures::build(&weights, &config));
     match built {
         Ok(model) => {
             let length = model.inputs().max_positions.min(4);
             let ids: Vec<u32> = (0..4).take(length).collect();
+            let mut batch = Packed::default();
+            batch.push(&ids, &[]);
+            let engine = CpuEngine::new(Arc::from(model), Kernels::best(), THREADS.clone());
             // A model that refuses to compute is refused by its trial score.
-            drop(model.forward(&ids, &vec![0; length]));
+            drop(engine.forward(&batch));
         }
         Err(error) => assert!(!error.message.is_empty(), "an error without a word"),
     }

@@ -51,6 +51,20 @@ pub fn member(step: &Step, seen: &Seen<'_>) -> Option<Value> {
     }))
 }
 
+/// Why no router takes the experiment as it is; `None` where they do, or nobody is dealt.
+pub fn refusal(step: &Step, seen: &Seen<'_>) -> Option<String> {
+    let member = member(step, seen)?;
+    // What is beside it does not matter to it.
+    let table = json!({
+        "schemaVersion": 1, "generation": 1, "salt": "u/1", "rollout": "1",
+        "model": {"namespace": "n", "name": "m", "uid": "u"},
+        "revisions": [{"revision": "stable", "role": "Stable", "weight": 10_000, "service": "stable"}],
+        "experiment": member,
+    });
+    let refused = traffic::table::Table::parse(table.to_string().as_bytes()).err()?;
+    Some(format!("no router takes it: {refused}"))
+}
+
 /// The slots that each arm uses, in the order of the design.
 pub fn slots(design: &Design, epoch: &Epoch) -> Vec<u16> {
     let each = design.variants.iter();

@@ -131,6 +131,10 @@ pub fn step(seen: &Seen<'_>) -> Step {
     }
     apply(&mut step, seen);
     step.in_force = is_in_force(&step);
+    if let Some(why) = super::table::refusal(&step, seen) {
+        step.standing = Standing::Stalled(ExperimentStalledReason::InvalidSpec, why);
+        step.in_force = false;
+    }
     step
 }
 

@@ -154,6 +154,24 @@ fn one_with_a_verdict_is_in_the_way_until_what_follows_is_done() {
 }
 
 #[test]
+fn an_experiment_that_no_router_takes_is_told_and_deals_nobody() {
+    let errors = json!({
+        "name": "errors", "role": "Guardrail", "kind": "Ratio", "direction": "Decrease",
+        "source": {"router": {"signal": "Errors"}}, "clip": {"min": "0", "max": "1"},
+    });
+    let mut world = World::new(&json!({"metrics": [goal(), errors]}));
+    for _ in 0..2 {
+        let step = world.step();
+        assert!(
+            matches!(&step.standing, Standing::Stalled(Stalled::InvalidSpec, why) if why.contains("clip")),
+            "{:?}",
+            step.standing
+        );
+        assert!(!step.in_force);
+    }
+}
+
+#[test]
 fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again() {
     let mut world = running(&json!({}), &WON);
     world.now = 2 * HOUR;
