@@ -54,6 +54,6 @@ reaches 'betterai_operator_reward_models{phase="Ready"} == 1' 1
 same "$(count 'ALERTS{alertstate="firing"}')" 0 "alerts that are on"
 
 claim "every series that a rule is about is there (those of experiments come with one)"
-for name in $(grep -oE '\b(reward_|betterai_operator_)[a-z_]+' "$here/groups.yaml" | sort -u | grep -v left_alone); do
+for name in $(sed 's/model:[a-z0-9_:]*//g' "$here/groups.yaml" | grep -oE '\b(reward_|betterai_operator_)[a-z_]+' | sort -u | grep -v left_alone); do
     (($(count "$name"))) || broken "nobody exports $name"
 done
