@@ -10,6 +10,7 @@ mod experiment;
 mod model;
 mod samples;
 
+use kube::CustomResourceExt;
 use serde_json::Value;
 
 /// Why the schema of a kind refuses an object; nothing where it takes it. `old` is what the object was
@@ -24,4 +25,24 @@ fn refusals(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
         Ok(()) => Vec::new(),
         Err(errors) => vec![errors.to_string()],
     }
+}
+
+/// It is refused, and the message says what to do.
+fn assert_refused(rule: &str, message: &str, refusals: &[String]) {
+    let refusals = refusals.join("\n");
+    assert!(refusals.contains(message), "{rule}: {refusals:?}");
+}
+
+fn assert_accepted(rule: &str, refusals: &[String]) {
+    assert!(refusals.is_empty(), "{rule}: {refusals:?}");
+}
+
+/// Each `x-kubernetes-validations` rule of a kind has a case.
+fn assert_cases<K: CustomResourceExt>(cases: usize) {
+    let schema = serde_json::to_string(&K::crd()).unwrap();
+    let rules = schema.matches("\"rule\":").count();
+    assert_eq!(
+        rules, cases,
+        "give each x-kubernetes-validations rule a case"
+    );
 }
