@@ -107,6 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_this_build_lacks_says_what_to_do() {
+        let parse = |device: &str| {
+            let words = format!("inference-server serve --model m --device {device}");
+            Args::try_parse_from(words.split_whitespace()).map_err(|error| error.to_string())
+        };
+        assert!(parse("cpu").is_ok());
+        for device in ["cuda", "cuda:1"] {
+            let why = parse(device).unwrap_err();
+            assert!(why.contains("built without CUDA"), "{why}");
+            assert!(why.contains("--device=cpu"), "{why}");
+        }
+        assert!(parse("tpu").is_err());
+    }
+
+    #[test]
     fn every_flag_has_an_environment_variable_of_its_own_name() {
         use clap::CommandFactory;
         for command in Args::command().get_subcommands() {

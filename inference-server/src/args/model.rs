@@ -42,7 +42,7 @@ pub(crate) struct ModelOptions {
     #[arg(long, env = "REWARD_DTYPE", default_value = "auto")]
     pub(crate) dtype: Dtype,
     /// Where it is computed.
-    #[arg(long, env = "REWARD_DEVICE", default_value = "cpu")]
+    #[arg(long, env = "REWARD_DEVICE", default_value = "cpu", value_parser = device)]
     pub(crate) device: Device,
     /// The instruction set to compute with, such as avx2 [default: the best that the machine has]. Scores of two
     /// of them differ in their last bits.
@@ -124,9 +124,20 @@ fn isa(name: &str) -> Result<Wanted, String> {
 }
 
 /// This build computes on the CPU; a pod that asks for a GPU must not fall back to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
     Cpu,
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        gpu if gpu == "cuda" || gpu.starts_with("cuda:") => Err(
+            "this program was built without CUDA: take one that was built with it (of a RewardModel: server.image), or compute on the CPU with --device cpu (server.args: [--device=cpu])"
+                .to_owned(),
+        ),
+        _ => Err("a device is cpu, or cuda where the program was built with it".to_owned()),
+    }
 }
 
 impl Device {

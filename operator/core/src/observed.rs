@@ -80,6 +80,8 @@ pub struct Winner {
     pub model: Model,
     /// What is known of its files.
     pub facts: ModelFacts,
+    /// The revision of its endpoint that it was compared with.
+    pub against: Option<RevisionHash>,
 }
 
 /// How an experiment deals users.
@@ -295,6 +297,8 @@ pub struct Settings {
     pub server_image: String,
     /// The same where pods ask for a GPU.
     pub server_image_cuda: Option<String>,
+    /// Whether there is a Prometheus that gates may ask.
+    pub asks_prometheus: bool,
     /// The namespace that it runs in: the routers tell nobody else of their traffic.
     pub operator_namespace: String,
     /// What the tokens of the routers' admin ports are made of.

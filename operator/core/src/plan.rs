@@ -62,6 +62,15 @@ pub enum Needed {
     Collected(Collects),
 }
 
+/// What is to become of the override annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// It is to be this.
+    Ahead(String),
+    /// It says nothing any more, and goes: a spec that returns to an older text must not find it.
+    Ended,
+}
+
 /// What is to be done for one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -72,8 +81,9 @@ pub struct Plan {
     /// `spec.replicas`, to be written once where the spec has none: an autoscaler cannot start from
     /// nothing.
     pub set_replicas: Option<i32>,
-    /// The annotation that puts an experiment's winner ahead of the spec, to be written after all objects.
-    pub set_override: Option<String>,
+    /// What is to become of the annotation that puts an experiment's winner ahead of the spec, after all objects
+    /// are written.
+    pub set_override: Option<Override>,
     /// Objects that are to be as said.
     pub apply: Vec<Desired>,
     /// Objects that are to go.
@@ -172,7 +182,9 @@ fn planned(
     }
     let signals = rollout::signals(reading, &decision.state, now);
     let mut objects = children::of(reading, &decision, &signals, now);
-    let set_override = children::promotion(reading, promotion, &mut objects);
+    let set_override = children::promotion(reading, promotion, &mut objects)
+        .map(Override::Ahead)
+        .or_else(|| promotion::has_ended(reading).then_some(Override::Ended));
     let status = status::render(reading, &decision, &signals, objects.failure.as_ref(), now);
     Plan {
         questions,

@@ -9,6 +9,7 @@ use crds::conditions::StalledReason;
 use crds::v1alpha1::reward_model::model::Model;
 use crds::{RewardModel, labels};
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 use crate::Failure;
 use crate::children;
@@ -41,6 +42,20 @@ pub(crate) fn ahead(own: &Reading<'_>) -> Option<Observed> {
     Some(with(own.observed, model))
 }
 
+/// Whether an override was written that holds no more: the spec asks for what it names, or for another revision
+/// than the one it was made at. `reading` is of what is in force.
+pub(crate) fn has_ended(reading: &Reading<'_>) -> bool {
+    let written = annotation(&reading.observed.model.metadata, labels::OVERRIDE);
+    let parsed = written.and_then(|written| {
+        let (revision, at) = written.split_once('@')?;
+        Some((RevisionHash::parse(revision)?, RevisionHash::parse(at)?))
+    });
+    match (parsed, reading.target.revision()) {
+        (Some((_, at)), Some(asked)) => !reading.is_ahead && *asked != at,
+        (Some(_), None) | (None, _) => false,
+    }
+}
+
 /// The same with another model.
 fn with(observed: &Observed, model: Model) -> Observed {
     let mut other = observed.clone();
@@ -61,7 +76,7 @@ fn with(observed: &Observed, model: Model) -> Observed {
 }
 
 /// What is to be written, so that the winner of this endpoint's experiment is ahead of the spec; `None` where
-/// there is no winner, or the spec is made of it, or it was written.
+/// there is no winner, or the spec is made of it or goes before it, or it was written.
 ///
 /// # Errors
 /// Why no pod of it can be made.
@@ -77,7 +92,7 @@ pub(crate) fn of(own: &Reading<'_>, now: Timestamp) -> Result<Option<Promotion>,
     let annotation = format!("{hash}@{at}");
     let is_written = annotation
         == self::annotation(&observed.model.metadata, labels::OVERRIDE).unwrap_or_default();
-    if &hash == at || is_written {
+    if &hash == at || is_written || is_overtaken(own, winner, &hash, at) {
         return Ok(None);
     }
     let is_there = own
@@ -89,6 +104,34 @@ pub(crate) fn of(own: &Reading<'_>, now: Timestamp) -> Result<Option<Promotion>,
         Some(record(own, &promoted, winner, hash, now)?)
     };
     Ok(Some(Promotion { record, annotation }))
+}
+
+/// Whether something newer than the experiment goes before its winner: the endpoint serves another revision than the
+/// one it was compared with, or its spec asks for another model and that was not tried yet. An override would keep
+/// it from ever being served. Other changes of a spec go with the winner.
+fn is_overtaken(
+    own: &Reading<'_>,
+    winner: &Winner,
+    hash: &RevisionHash,
+    at: &RevisionHash,
+) -> bool {
+    let Ok(state) = &own.state else {
+        return false;
+    };
+    let Some(stable) = state.stable().filter(|stable| *stable != hash) else {
+        return false;
+    };
+    let against = winner.against.as_ref();
+    if against.is_some_and(|against| against != stable) {
+        return true;
+    }
+    let model = |spec: &Value| spec.get("model").cloned();
+    let served = own.content(stable).and_then(Result::ok);
+    let served = served.and_then(|content| model(&content.spec));
+    let asked = model(&identity::revision_spec(&own.observed.model.spec));
+    let waits = stable != at && !state.fleet.failed.contains(at) && ahead(own).is_none();
+    eprintln!("DBG {stable} {at} {hash} {waits} {served:?} {asked:?}");
+    waits && served.is_some() && served != asked
 }
 
 fn record(

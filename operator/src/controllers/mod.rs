@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         let settings = operator_core::observed::Settings {
             server_image: args.server_image.clone(),
             server_image_cuda: args.server_image_cuda.clone(),
+            asks_prometheus: args.prometheus_url.is_some(),
             admin_key: Some(admin_key::of(&client, &namespace).await?),
             operator_namespace: namespace.clone(),
         };

@@ -39,6 +39,11 @@ impl Route {
         matches!(self.access, SCORE | EVALUATE)
     }
 
+    /// Whether it takes what was seen of answers.
+    pub(crate) const fn takes_feedback(&self) -> bool {
+        matches!(self.access, FEEDBACK)
+    }
+
     /// The statuses that it may answer with: no other is told by the `OpenAPI` document.
     pub(crate) const fn statuses(&self) -> &'static [u16] {
         match self.access {

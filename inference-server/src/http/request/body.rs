@@ -146,8 +146,8 @@ enum Kind {
     Form,
 }
 
-/// A missing content type is taken for JSON, as curl without a header means it; so is, where texts
-/// are scored, the one that curl adds by itself.
+/// A missing content type is taken for JSON, as curl without a header means it; so is the one that curl adds by
+/// itself, but for administrators: a page elsewhere can have a browser send that one.
 fn kind(parts: &Parts) -> Result<Kind, Problem> {
     let Some(kind) = parts.headers.get(header::CONTENT_TYPE) else {
         return Ok(Kind::Json);
@@ -160,7 +160,7 @@ fn kind(parts: &Parts) -> Result<Kind, Problem> {
     let internal = essence == inference_api::internal::CONTENT_TYPE && scores(parts);
     if json || internal {
         Ok(Kind::Json)
-    } else if essence == "application/x-www-form-urlencoded" && scores(parts) {
+    } else if essence == "application/x-www-form-urlencoded" && is_open_to_forms(parts) {
         Ok(Kind::Form)
     } else {
         Err(wrong_type())
@@ -178,8 +178,16 @@ fn too_large(limit: usize) -> Problem {
 }
 
 fn scores(parts: &Parts) -> bool {
+    route(parts).is_some_and(Route::scores)
+}
+
+fn is_open_to_forms(parts: &Parts) -> bool {
+    route(parts).is_some_and(|route| route.scores() || route.takes_feedback())
+}
+
+fn route(parts: &Parts) -> Option<&'static Route> {
     let path = parts.extensions.get::<MatchedPath>();
-    routes::find(path.map(MatchedPath::as_str)).is_some_and(Route::scores)
+    routes::find(path.map(MatchedPath::as_str))
 }
 
 /// A body that says that it is too large is not read.

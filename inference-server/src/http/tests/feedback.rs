@@ -68,6 +68,16 @@ async fn pairs_are_taken_and_nothing_is_scored_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_curl_sends_without_a_header_is_taken_too() {
+    let (router, _) = taking(true);
+    let form = axum::http::Request::post("/feedback")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body(&[PAIR]).into())
+        .unwrap();
+    assert_eq!(ask(&router, form).await.0, 202);
+}
+
+#[tokio::test]
 async fn events_are_taken_alone_or_in_a_list_and_it_is_said_what_was_not() {
     let (router, _) = taking(true);
     let alone = r#"{"user":"u","event":"click","value":1}"#;

@@ -68,7 +68,7 @@ pub(crate) fn model(
     );
     let Some(written) = model.annotations().get(labels::OVERRIDE) else {
         return Ok(format!(
-            "{name} follows its spec: no experiment has promoted a model ahead of it. {ready}\n"
+            "No experiment has promoted a model ahead of the spec of {name}. {ready}\n"
         ));
     };
     let parsed = written.split_once('@').and_then(|(revision, at)| {
@@ -76,7 +76,7 @@ pub(crate) fn model(
     });
     let Some((revision, at)) = parsed else {
         return Ok(format!(
-            "{name} follows its spec: its annotation {} is {written:?}, which names no revision, and the operator takes no notice of it. {ready}\n",
+            "The annotation {} of {name} is {written:?}, which names no revision, and the operator takes no notice of it. {ready}\n",
             labels::OVERRIDE
         ));
     };
@@ -96,7 +96,12 @@ pub(crate) fn model(
         }
         Standing::Over => {
             return Ok(format!(
-                "{name} follows its spec: {whose} had promoted the revision {revision}, and what the spec asks for was changed since, which ended that. {ready}\n"
+                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and what the spec asks for was changed since, which ended that. {ready}\n"
+            ));
+        }
+        Standing::GivenUp => {
+            return Ok(format!(
+                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and {name} has given it up. {ready}\n"
             ));
         }
     };
@@ -121,6 +126,7 @@ enum Standing {
     OnItsWay,
     Committed,
     Over,
+    GivenUp,
 }
 
 impl Standing {
@@ -132,12 +138,18 @@ impl Standing {
         let serves = stable.is_some_and(|stable| stable.revision == revision);
         let canary = status.and_then(|status| status.canary.as_ref());
         let rolls = canary.is_some_and(|canary| canary.revision == revision);
+        let mut failed = status
+            .iter()
+            .filter_map(|status| status.failed_revisions.as_ref())
+            .flatten();
         if reason == Some(ReadyReason::PromotedAheadOfSpec.as_str()) {
             Self::Ahead
         } else if rolls {
             Self::OnItsWay
         } else if serves && reason == Some(ReadyReason::RolloutComplete.as_str()) {
             Self::Committed
+        } else if failed.any(|one| one == revision) {
+            Self::GivenUp
         } else if serves {
             // It serves, and something else keeps it from being said.
             Self::Ahead

@@ -13,6 +13,7 @@ use operator_core::experiment::analysis::{self, Looked as Look};
 use operator_core::experiment::ledger::{self, Ledger, Ledgers};
 use operator_core::experiment::seen::{Model, Seen};
 use operator_core::experiment::spec::Design;
+use operator_core::experiment::standing::Promotion;
 use operator_core::experiment::state::{Epoch, State};
 use operator_core::experiment::totals::Totals;
 use operator_core::experiment::{machine, status, table};
@@ -178,8 +179,7 @@ impl Replay {
             models: &self.models,
             rivals: &[],
             look: looked.map(|(_, look)| look),
-            promoted: None,
-            given_up: None,
+            promotion: &Promotion::UnderWay,
             dealt: true,
             now,
         };

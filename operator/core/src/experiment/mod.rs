@@ -8,6 +8,7 @@
 //! endpoint is in force.
 
 pub mod analysis;
+pub mod kept;
 pub mod ledger;
 pub mod machine;
 pub mod seen;

@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::analysis::Look;
+use super::standing::Promotion;
 use super::state::Action;
 
 /// A RewardModel, as far as an experiment needs it.
@@ -81,10 +82,8 @@ pub struct Seen<'a> {
     pub rivals: &'a [Rival],
     /// The look at the epoch that the status names. None where nothing was told of it yet.
     pub look: Option<&'a Look>,
-    /// The variant that the endpoint's override of this experiment has made stable.
-    pub promoted: Option<&'a str>,
-    /// The revision that has won, where the endpoint has tried it and given it up.
-    pub given_up: Option<&'a str>,
+    /// What has become of the revision that won, at the endpoint.
+    pub promotion: &'a Promotion,
     /// Whether a live router still deals by this experiment.
     pub dealt: bool,
     /// The time.

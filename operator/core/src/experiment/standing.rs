@@ -35,6 +35,8 @@ pub struct Chosen {
     pub model: String,
     /// The revision that was compared.
     pub revision: RevisionHash,
+    /// The revision of the endpoint that it was compared with.
+    pub against: Option<RevisionHash>,
 }
 
 impl Chosen {
@@ -42,7 +44,9 @@ impl Chosen {
         let conclusion = state.conclusion.as_ref()?;
         let is_approved = conclusion.action == Action::Promote && conclusion.approved_at.is_some();
         let variant = conclusion.variant.as_deref().filter(|_| is_approved)?;
-        let revision = state.epoch.as_ref()?.revisions.get(variant)?;
+        let revisions = &state.epoch.as_ref()?.revisions;
+        let revision = revisions.get(variant)?;
+        let against = revisions.get(&experiment.spec.control);
         let mut variants = experiment.spec.variants.iter();
         Some(Self {
             model: variants
@@ -51,6 +55,7 @@ impl Chosen {
                 .name
                 .clone(),
             revision: RevisionHash::parse(revision)?,
+            against: against.and_then(|hash| RevisionHash::parse(hash)),
         })
     }
 
@@ -88,8 +93,7 @@ pub fn of(
         // Whoever has begun has the endpoint.
         rivals: &[],
         look: None,
-        promoted: None,
-        given_up: None,
+        promotion: &Promotion::UnderWay,
         dealt: true,
         now,
     };
@@ -134,8 +138,8 @@ pub fn stable(model: &RewardModel) -> Option<RevisionHash> {
     RevisionHash::parse(&stable.revision)
 }
 
-/// The model of a variant as it was compared, by the record of that revision.
-pub fn winner(of: &RewardModel, record: &ControllerRevision) -> Option<Winner> {
+/// The model of a variant as it was compared, by the record of the revision that was `chosen`.
+pub fn winner(of: &RewardModel, record: &ControllerRevision, chosen: &Chosen) -> Option<Winner> {
     let text = record.data.as_ref()?.0.to_string();
     let content = records::content(&text).ok()?;
     let model: ModelSpec = serde_json::from_value(content.spec.get("model")?.clone()).ok()?;
@@ -147,6 +151,7 @@ pub fn winner(of: &RewardModel, record: &ControllerRevision) -> Option<Winner> {
             ..model
         },
         facts: content.model,
+        against: chosen.against.clone(),
     })
 }
 
@@ -159,6 +164,23 @@ pub enum Promotion {
     Done(String),
     /// The endpoint has tried this revision, and given it up.
     GivenUp(String),
+    /// The endpoint serves this revision by now, which is neither the winner nor what it was compared with.
+    Overtaken(String),
+}
+
+impl Promotion {
+    /// Why nothing will come of it by itself, and what to do; `None` where it is under way or done.
+    pub fn failure(&self, endpoint: &str) -> Option<String> {
+        match self {
+            Self::UnderWay | Self::Done(_) => None,
+            Self::GivenUp(revision) => Some(format!(
+                "the RewardModel {endpoint} has given revision {revision} up, which won: its condition Stalled says why; its command retry tries it again, and the command abort on this experiment returns everybody to control"
+            )),
+            Self::Overtaken(revision) => Some(format!(
+                "the RewardModel {endpoint} serves revision {revision} by now, which nobody has compared: its spec asked for another model while the experiment ran, and goes before a winner; put the winner into its spec if that is still wanted, and end this experiment with the command abort"
+            )),
+        }
+    }
 }
 
 /// What has become of a decided promotion of `experiment`; `record` is that of [`on_the_way`]. Files alone say
@@ -172,7 +194,7 @@ pub fn promotion(
         let state = State::read(experiment.status.as_ref()).ok()?;
         let chosen = Chosen::of(&state, experiment)?;
         let endpoint = models.get(&experiment.spec.endpoint.name)?;
-        let winner = winner(models.get(&chosen.model)?, record?)?;
+        let winner = winner(models.get(&chosen.model)?, record?, &chosen)?;
         Some((state.conclusion?.variant?, endpoint, winner))
     };
     let Some((variant, endpoint, winner)) = known() else {
@@ -188,10 +210,14 @@ pub fn promotion(
         .flatten();
     let serves = stable(endpoint).as_ref() == Some(&wanted);
     let rests = !Model::of(endpoint).rolling;
+    let against = winner.against.as_ref();
+    let other = stable(endpoint).filter(|stable| against.is_some_and(|against| stable != against));
     if rests && serves {
         Promotion::Done(variant)
     } else if rests && failed.any(|one| one == wanted.as_str()) {
         Promotion::GivenUp(wanted.to_string())
+    } else if let (true, Some(other)) = (rests, other) {
+        Promotion::Overtaken(other.to_string())
     } else {
         Promotion::UnderWay
     }
@@ -284,6 +310,7 @@ mod tests {
         let mut world = World::new(&patch);
         let (plain, other) = (model("m1", None), model("m2", Some("{{ prompt }}")));
         let compared = hash(&other);
+        world.models.get_mut("m1").unwrap().revision = Some(hash(&plain).to_string());
         world.models.get_mut("m2").unwrap().revision = Some(compared.to_string());
         world.step();
         world.dealt = true;
@@ -309,9 +336,8 @@ mod tests {
         let at = |revision: &RevisionHash| serving(plain.clone(), revision);
         let under_way = Promotion::UnderWay;
         assert_ne!(hash(&plain), compared);
-        // The files are the same, the template is not; and what is newer nobody has compared.
+        // The files are the same, the template is not.
         assert_eq!(of(at(&hash(&plain)), Some(&record)), under_way);
-        assert_eq!(of(at(&hash(&newer)), Some(&record)), under_way);
         assert_eq!(
             of(at(&compared), None),
             under_way,
@@ -322,6 +348,11 @@ mod tests {
             Promotion::Done("v2".to_owned())
         );
         // The endpoint has given it up, before this experiment or by it.
+        // Its spec asked for something else while the experiment ran.
+        assert_eq!(
+            of(at(&hash(&newer)), Some(&record)),
+            Promotion::Overtaken(hash(&newer).to_string())
+        );
         let mut failed = at(&hash(&plain));
         failed.status.as_mut().unwrap().failed_revisions = Some(vec![compared.to_string()]);
         assert_eq!(

@@ -12,6 +12,7 @@ use super::ledger::{self, Ledger, Ledgers};
 use super::machine::{self, Step};
 use super::seen::{Model, Rival, Seen};
 use super::spec::Design;
+use super::standing::Promotion;
 use super::state::Epoch;
 use super::totals::{Arm, Counted, Totals};
 use super::{status, table};
@@ -148,8 +149,7 @@ pub(super) struct World {
     pub(super) experiment: ABExperiment,
     pub(super) models: BTreeMap<String, Model>,
     pub(super) rivals: Vec<Rival>,
-    pub(super) promoted: Option<String>,
-    pub(super) given_up: Option<String>,
+    pub(super) promotion: Promotion,
     pub(super) dealt: bool,
     pub(super) totals: Option<Totals>,
     pub(super) now: i64,
@@ -173,8 +173,7 @@ impl World {
                 .map(|(name, revision)| (name.to_owned(), model(revision)))
                 .into(),
             rivals: Vec::new(),
-            promoted: None,
-            given_up: None,
+            promotion: Promotion::UnderWay,
             dealt: false,
             totals: None,
             now: 0,
@@ -216,8 +215,7 @@ impl World {
             models: &self.models,
             rivals: &self.rivals,
             look: look.as_ref(),
-            promoted: self.promoted.as_deref(),
-            given_up: self.given_up.as_deref(),
+            promotion: &self.promotion,
             dealt: self.dealt,
             now: at(self.now),
         };
@@ -234,8 +232,7 @@ impl World {
             models: &self.models,
             rivals: &self.rivals,
             look: None,
-            promoted: self.promoted.as_deref(),
-            given_up: self.given_up.as_deref(),
+            promotion: &self.promotion,
             dealt: self.dealt,
             now: at(self.now),
         };

@@ -191,6 +191,7 @@ mod tests {
         Settings {
             server_image: "server:1".to_owned(),
             server_image_cuda: Some("server:1-cuda".to_owned()),
+            asks_prometheus: true,
             operator_namespace: "betterai-system".to_owned(),
             admin_key: None,
         }

@@ -26,6 +26,18 @@ fn has(args: &[String], flag: &str) -> bool {
     args.iter().any(|arg| arg.split('=').next() == Some(flag))
 }
 
+/// Whether the spec itself says where its server computes.
+pub(crate) fn names_device(server: &Server) -> bool {
+    let named = server.args.as_ref().is_some_and(|own| has(own, "--device"));
+    let mut env = server.env.iter().flatten();
+    named
+        || env.any(|one| {
+            one.0
+                .get("name")
+                .is_some_and(|name| name == "REWARD_DEVICE")
+        })
+}
+
 /// Tells a server who it is, where a record of before the routers does not.
 pub(crate) fn tell(template: &mut PodTemplateSpec, revision: &RevisionHash) {
     if is_told(template) {

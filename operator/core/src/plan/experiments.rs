@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::rollouts::{halfway, settled, step, yes};
 use super::world::{DIGEST_1, DIGEST_2, World};
+use crate::identity::RevisionHash;
 use crate::observed::{Kind, ObjectKey, Split, Standing, Winner};
 use crate::records::ModelFacts;
 
@@ -45,6 +46,7 @@ fn wins(world: &mut World, path: &str) {
                 architecture: None,
                 load_seconds: None,
             },
+            against: RevisionHash::parse(&world.stable()),
         }),
         ..standing()
     });
@@ -143,6 +145,48 @@ fn a_winner_is_rolled_out_ahead_of_the_spec_and_the_spec_stays_as_git_has_it() {
     world.settle();
     assert_eq!(world.stable(), promoted);
     assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    // And a spec that returns to its older text gets what it says.
+    let annotations = world.observed.model.metadata.annotations.clone().unwrap();
+    assert_eq!(annotations.get(crds::labels::OVERRIDE), None);
+    world.path("v1");
+    world.rounds(120);
+    world.command("resume/2");
+    world.settle();
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+#[test]
+fn a_model_that_the_spec_asked_for_while_the_experiment_ran_goes_before_the_winner() {
+    let mut world = compared();
+    let answer = world.answers["/models/v1"].clone();
+    world.answers.insert("/models/v3".to_owned(), answer);
+    world.path("v3");
+    world.rounds(20);
+    assert_eq!(world.condition("Paused"), yes("ExperimentRunning"));
+    wins(&mut world, "v2");
+    world.rounds(120);
+    world.command("resume/1");
+    world.settle();
+    let annotations = world.observed.model.metadata.annotations.clone();
+    let written = annotations.unwrap_or_default();
+    assert_eq!(written.get(crds::labels::OVERRIDE), None);
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+#[test]
+fn what_the_spec_changed_beside_the_model_is_rolled_out_with_the_winner() {
+    let mut world = compared();
+    world.respec(|model| {
+        let server = json!({"dtype": "F32"});
+        model.spec.server = Some(serde_json::from_value(server).unwrap());
+    });
+    wins(&mut world, "v2");
+    world.rounds(120);
+    world.command("resume/1");
+    world.settle();
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
+    assert_eq!(world.condition("Ready"), yes("PromotedAheadOfSpec"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Plan, plan};
+use super::{Override, Plan, plan};
 use crate::golden::SetFile;
 use crate::identity::{AdminKey, RevisionHash};
 use crate::objects::router::table;
@@ -150,7 +150,8 @@ impl World {
                 },
                 settings: Settings {
                     server_image: "server:1".to_owned(),
-                    server_image_cuda: None,
+                    server_image_cuda: Some("server:1-cuda".to_owned()),
+                    asks_prometheus: true,
                     operator_namespace: "betterai-system".to_owned(),
                     admin_key: AdminKey::new(vec![7; 32]),
                 },
@@ -333,10 +334,14 @@ impl World {
         if let (Some(replicas), true) = (wanted.set_replicas, may()) {
             self.respec(|model| model.spec.replicas = Some(replicas));
         }
-        if let (Some(text), true) = (&wanted.set_override, may()) {
+        if let (Some(change), true) = (&wanted.set_override, may()) {
             let annotations = &mut self.observed.model.metadata.annotations;
             let annotations = annotations.get_or_insert_default();
-            annotations.insert(crds::labels::OVERRIDE.to_owned(), text.clone());
+            let key = crds::labels::OVERRIDE.to_owned();
+            match change {
+                Override::Ahead(text) => annotations.insert(key, text.clone()),
+                Override::Ended => annotations.remove(&key),
+            };
         }
     }
 

@@ -86,6 +86,8 @@ impl<'a> Reading<'a> {
         );
         let wanted = verification(observed, state.as_ref().ok());
         let source = spec::check(&model.spec, observed.claim).and_then(|source| {
+            spec::check_support(&model.spec, &observed.settings)
+                .map_err(|why| Failure::new(StalledReason::InvalidSpec, why))?;
             let refused = table::check(model).err();
             match refused {
                 None => Ok(source),

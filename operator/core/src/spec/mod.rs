@@ -8,6 +8,7 @@
 mod golden;
 mod source;
 mod step;
+mod support;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::observed::Claim;
 
 pub use source::{Credentials, Mount, Remote, Source, claim, writes_claim};
 pub use step::Step;
+pub(crate) use support::check as check_support;
 
 /// What happens where no node has room for a new revision's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

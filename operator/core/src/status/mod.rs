@@ -245,9 +245,12 @@ fn model_status(
     problem: Option<&Failure>,
 ) -> Option<ModelStatus> {
     let stable = || reading.content(state.stable()?)?.ok();
-    let facts = reading
+    // What was given up serves nobody: what is told of is what serves.
+    let given_up = |hash: &RevisionHash| state.fleet.failed.contains(hash);
+    let told = reading
         .facts()
-        .or_else(|| stable().map(|content| content.model));
+        .filter(|_| state.stable().is_none() || !reading.target.revision().is_some_and(given_up));
+    let facts = told.or_else(|| stable().map(|content| content.model));
     let last_failure = last_failure(reading, state, problem);
     if facts.is_none() && last_failure.is_none() {
         return None;

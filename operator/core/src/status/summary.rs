@@ -14,6 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::conditions::{Claim, Truth};
 use super::rolling;
 use crate::Failure;
+use crate::capacity::Percent;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
 use crate::reading::{Reading, Route};
@@ -112,6 +113,18 @@ fn stalled(reading: &Reading<'_>, state: &State, failure: &Failure) -> Summary {
             format!("{failure}; revision {stable} keeps serving")
         }
         Some(_) | None => failure.to_string(),
+    };
+    let flight = state
+        .rollout
+        .as_ref()
+        .filter(|flight| flight.weight > Percent::NONE);
+    let message = match flight {
+        Some(flight) => format!(
+            "{message}, and revision {} its {} % of the traffic",
+            flight.revision,
+            flight.weight.get()
+        ),
+        None => message,
     };
     Summary::new(Phase::Degraded, ready, message)
 }
@@ -289,7 +302,9 @@ fn available(reading: &Reading<'_>, state: &State) -> Claim {
         kind: ConditionType::Available,
         status: Truth::of(serves),
         reason: reason.as_str(),
-        message: format!("{ready} of {wanted} replicas are ready; {least} have to be"),
+        message: format!(
+            "{ready} replicas are ready of {wanted} that are wanted; {least} have to be"
+        ),
     }
 }
 

@@ -5,6 +5,7 @@
 //! says what follows from it.
 
 mod evidence;
+mod kept;
 mod looks;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +25,6 @@ use kube::{Api, Client, Resource, ResourceExt};
 use operator_core::compare;
 use operator_core::experiment::machine;
 use operator_core::experiment::seen::{Model, Rival, Seen};
-use operator_core::experiment::standing::Promotion;
 use operator_core::experiment::state::Conclusion;
 use operator_core::experiment::{standing, status};
 use operator_core::identity::{AdminKey, names};
@@ -70,6 +70,8 @@ struct Context {
     /// The last look at each, by uid.
     looked: Mutex<HashMap<String, LastLook>>,
     failures: Mutex<HashMap<String, u32>>,
+    /// What is kept of each status, by uid.
+    kept: Mutex<HashMap<String, ABExperimentStatus>>,
 }
 
 /// Runs the controller until `stop`; `touched` are experiments that something was seen to change of.
@@ -95,6 +97,7 @@ pub(super) async fn run(
         leads: leads.clone(),
         looked: Mutex::default(),
         failures: Mutex::default(),
+        kept: Mutex::default(),
     });
     let held = context.clone();
     let mut gone = Gone::new(move |uid: &str| held.forget(uid));
@@ -167,9 +170,11 @@ impl Context {
         if !*self.leads.borrow() {
             return Ok(Action::await_change());
         }
-        let Some(experiment) = self.read(trigger).await? else {
+        let Some(mut experiment) = self.read(trigger).await? else {
             return Ok(Action::await_change());
         };
+        let before = experiment.status.clone();
+        experiment.status = self.restored(&experiment).await?;
         let models = surroundings::models(&self.client, &experiment, None).await?;
         let look = self.look(&experiment, &models).await?;
         let known = models
@@ -185,18 +190,12 @@ impl Context {
         };
         let rivals = self.rivals(&experiment);
         let promotion = standing::promotion(&experiment, &models, record.as_ref());
-        let (promoted, given_up) = match &promotion {
-            Promotion::UnderWay => (None, None),
-            Promotion::Done(variant) => (Some(variant.as_str()), None),
-            Promotion::GivenUp(revision) => (None, Some(revision.as_str())),
-        };
         let seen = Seen {
             experiment: &experiment,
             models: &known,
             rivals: &rivals,
             look: look.as_ref().map(|(_, look)| look),
-            promoted,
-            given_up,
+            promotion: &promotion,
             dealt: self.is_dealt(&experiment, &models).await?,
             now: Timestamp::now(),
         };
@@ -205,7 +204,8 @@ impl Context {
             self.keep(&experiment, look).await?;
         }
         let next = status::render(&step, &seen, look.as_ref().map(|(totals, _)| totals));
-        self.write_status(&experiment, &next).await?;
+        self.remember(&experiment, &next).await?;
+        self.write_status(&experiment, before, &next).await?;
         let uid = experiment.uid().unwrap_or_default();
         self.metrics.standing().experiment(&uid, &next);
         let about = experiment.object_ref(&());
@@ -295,13 +295,14 @@ impl Context {
         Ok(is_given || !in_sync)
     }
 
-    /// Writes what is new in the status, at the version that was read.
+    /// Writes what is new in the status since `before`, at the version that was read.
     async fn write_status(
         &self,
         experiment: &ABExperiment,
+        before: Option<ABExperimentStatus>,
         status: &ABExperimentStatus,
     ) -> Result<(), Error> {
-        let before = serde_json::to_value(experiment.status.clone().unwrap_or_default())?;
+        let before = serde_json::to_value(before.unwrap_or_default())?;
         let Some(change) = compare::merge_patch(&before, &serde_json::to_value(status)?) else {
             return Ok(());
         };
@@ -327,6 +328,10 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
         self.looked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+        self.kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);

@@ -13,6 +13,7 @@ use operator_core::compare;
 use operator_core::gates::Gathered;
 use operator_core::identity::RevisionHash;
 use operator_core::observed::{Children, Claim, GatewayApi, Holder, ObjectKey, Observed, Settings};
+use operator_core::plan::Override;
 use operator_core::spec;
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use super::evidence::Fetching;
 use super::routers::Routers;
 use super::stores::Stores;
+use super::troubles::Troubles;
 use super::turns::Turns;
 use super::{KIND, Trigger};
 use crate::controllers::experiments::Experiments;
@@ -45,8 +47,7 @@ pub(super) struct Context {
     synced: watch::Receiver<bool>,
     leads: watch::Receiver<bool>,
     settings: Settings,
-    /// By uid. Lost at a restart, which costs one more try each.
-    troubles: Mutex<HashMap<String, Trouble>>,
+    pub(super) troubles: Arc<Troubles>,
     /// Contents of records in use, by the record's uid. They are written once, so that what was read
     /// stays true.
     pub(super) contents: Mutex<HashMap<String, Arc<str>>>,
@@ -56,14 +57,6 @@ pub(super) struct Context {
 
 /// A pod that holds GPUs, and the RewardModel that it belongs to.
 pub(super) type Held = (Holder, Option<String>);
-
-/// What went wrong with a resource of late.
-#[derive(Clone, Debug, Default)]
-struct Trouble {
-    failures: u32,
-    refusal: Option<Failure>,
-    conflicts: Vec<ObjectKey>,
-}
 
 impl Context {
     #[expect(
@@ -80,6 +73,7 @@ impl Context {
         fetching: Arc<Fetching>,
         prometheus: Arc<Prometheus>,
         turns: Arc<Turns>,
+        troubles: Arc<Troubles>,
         experiments: Arc<Experiments>,
         synced: watch::Receiver<bool>,
         leads: watch::Receiver<bool>,
@@ -98,7 +92,7 @@ impl Context {
             synced,
             leads,
             settings,
-            troubles: Mutex::default(),
+            troubles,
             contents: Mutex::default(),
             holders: Mutex::default(),
         }
@@ -160,7 +154,7 @@ impl Context {
     ) -> Result<Observed, Error> {
         let children = self.stores.children(owner);
         let known = self.known_contents(&children);
-        let trouble = self.trouble(&owner.uid);
+        let trouble = self.troubles.of(&owner.uid);
         let claim = match spec::claim(&model.spec) {
             Some(_) => Claim::NotAsked,
             None => Claim::NotNeeded,
@@ -265,15 +259,18 @@ impl Context {
         Ok(written.resource_version())
     }
 
-    /// Writes what an experiment has promoted ahead of the spec, at `version`.
+    /// Writes what an experiment has promoted ahead of the spec, or takes it away, at `version`.
     pub(super) async fn write_override(
         &self,
         model: &RewardModel,
         version: Option<String>,
-        text: Option<&str>,
+        change: Option<&Override>,
     ) -> Result<(), Error> {
-        let Some(text) = text else {
-            return Ok(());
+        let text = match change {
+            None => return Ok(()),
+            Some(Override::Ahead(text)) => Some(text),
+            // `null` takes it away.
+            Some(Override::Ended) => None,
         };
         let patch = json!({
             "metadata": {
@@ -290,18 +287,6 @@ impl Context {
         Ok(())
     }
 
-    fn trouble(&self, uid: &str) -> Trouble {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.get(uid).cloned().unwrap_or_default()
-    }
-
-    fn change_trouble(&self, uid: &str, change: impl FnOnce(&mut Trouble)) -> Trouble {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = troubles.entry(uid.to_owned()).or_default();
-        change(trouble);
-        trouble.clone()
-    }
-
     /// Remembers what the API server refused and which names are taken, so that the next status can
     /// say so; answers whether it will say something new.
     pub(super) fn remember(
@@ -311,27 +296,26 @@ impl Context {
         conflicts: Vec<ObjectKey>,
     ) -> bool {
         let mut news = false;
-        self.change_trouble(&observed.model.uid().unwrap_or_default(), |trouble| {
-            news = refusal != trouble.refusal || conflicts != trouble.conflicts;
-            trouble.refusal = refusal;
-            trouble.conflicts = conflicts;
-        });
+        self.troubles
+            .change(&observed.model.uid().unwrap_or_default(), |trouble| {
+                news = refusal != trouble.refusal || conflicts != trouble.conflicts;
+                trouble.refusal = refusal;
+                trouble.conflicts = conflicts;
+            });
         news
     }
 
     pub(super) fn recovered(&self, trigger: &Trigger) {
         let uid = trigger.uid().unwrap_or_default();
-        self.change_trouble(&uid, |trouble| trouble.failures = 0);
-        if trigger.metadata.deletion_timestamp.is_some() {
-            let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            troubles.remove(&uid);
-        }
+        self.troubles.change(&uid, |trouble| trouble.failures = 0);
     }
 
     pub(super) fn backoff(&self, trigger: &Trigger, error: &Error) -> Duration {
-        let trouble = self.change_trouble(&trigger.uid().unwrap_or_default(), |trouble| {
-            trouble.failures += 1;
-        });
+        let trouble = self
+            .troubles
+            .change(&trigger.uid().unwrap_or_default(), |trouble| {
+                trouble.failures += 1;
+            });
         error.retry_after(trouble.failures - 1)
     }
 }

@@ -10,6 +10,7 @@ mod gathering;
 mod routers;
 mod standing;
 mod stores;
+mod troubles;
 mod turns;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use self::context::Context;
 use self::evidence::Fetching;
 use self::routers::Routers;
 use self::stores::children_now;
+use self::troubles::Troubles;
 use self::turns::Turns;
 use crate::controllers::experiments::Experiments;
 use crate::controllers::shared::Owner;
@@ -103,8 +105,10 @@ pub(super) async fn run(
         let _ = news.unbounded_send(ObjectRef::new(&owner.name).within(&owner.namespace));
     });
     let prometheus = Arc::new(prometheus);
+    let troubles = Arc::new(Troubles::default());
     let held = Held {
         turns: turns.clone(),
+        troubles: troubles.clone(),
         routers: routers.clone(),
         fetching: fetching.clone(),
         prometheus: prometheus.clone(),
@@ -140,6 +144,7 @@ pub(super) async fn run(
         fetching,
         prometheus,
         turns,
+        troubles,
         options.experiments,
         synced,
         leads.clone(),
@@ -202,6 +207,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     let Some(model) = context.read(trigger).await? else {
         let held = Held {
             turns: context.turns.clone(),
+            troubles: context.troubles.clone(),
             routers: context.routers.clone(),
             fetching: context.fetching.clone(),
             prometheus: context.prometheus.clone(),
@@ -246,7 +252,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
         .write_replicas(&observed.model, version, wanted.set_replicas)
         .await?;
     context
-        .write_override(&observed.model, version, wanted.set_override.as_deref())
+        .write_override(&observed.model, version, wanted.set_override.as_ref())
         .await?;
     Ok(Action::requeue(if news {
         Duration::ZERO
@@ -258,6 +264,7 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
 /// What is held for resources beside their caches.
 struct Held {
     turns: Arc<Turns>,
+    troubles: Arc<Troubles>,
     routers: Arc<Routers>,
     fetching: Arc<Fetching>,
     prometheus: Arc<Prometheus>,
@@ -271,6 +278,7 @@ impl Held {
         self.fetching.forget(uid);
         self.prometheus.forget(uid);
         self.metrics.standing().forget(uid);
+        self.troubles.forget(uid);
         let _ = self.turns.take(uid, false, false);
     }
 }

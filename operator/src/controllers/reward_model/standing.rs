@@ -47,7 +47,7 @@ impl Context {
         {
             let namespace = model.namespace().unwrap_or_default();
             let record = surroundings::record(&self.client, &namespace, &chosen).await?;
-            standing.winner = record.and_then(|record| standing::winner(winner, &record));
+            standing.winner = record.and_then(|record| standing::winner(winner, &record, &chosen));
         }
         Ok(Some(standing))
     }

@@ -235,6 +235,10 @@ impl Writer {
             }),
             ..DeleteParams::background()
         };
+        if let Some(uid) = &object.metadata.uid {
+            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            accepted.remove(uid);
+        }
         match api.delete(&key.name, &params).await {
             Ok(_) => {
                 self.metrics.wrote(key.kind.as_str(), "delete");

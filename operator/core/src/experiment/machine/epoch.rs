@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::seen::Seen;
 use super::super::slots::Slots;
 use super::super::spec::Design;
-use super::{Epoch, Notice, Standing, State, Step};
+use super::{Action, Epoch, Notice, Standing, State, Step};
 use crate::identity::canonical;
 
 /// A verdict is left behind where what is compared was changed after it, and the endpoint is free: one that
@@ -19,8 +19,12 @@ use crate::identity::canonical;
 pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Option<Standing> {
     let conclusion = step.state.conclusion.as_ref()?;
     let has_endpoint = !conclusion.is_over();
+    // What won and waits for a human is to be what serves.
+    let follows = conclusion.approved_at.is_none();
     let changed = step.state.epoch.as_ref().is_some_and(|epoch| {
-        epoch.fingerprint != design.fingerprint(seen.experiment) || epoch.weights != weights(design)
+        epoch.fingerprint != design.fingerprint(seen.experiment)
+            || epoch.weights != weights(design)
+            || (follows && revised(epoch, seen, design).is_some())
     });
     // Stopped before it began: there is nothing that could have changed.
     if !changed {
@@ -34,6 +38,24 @@ pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Optio
         ..State::default()
     };
     None
+}
+
+/// A report stays one; but users who stay in their arms would meet a revision that nobody has compared, such as
+/// the winner that was committed to the endpoint. So they are control's from then on, and the endpoint is free.
+pub(super) fn retire(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+    let epoch = step.state.epoch.as_ref();
+    let Some(why) = epoch.and_then(|epoch| revised(epoch, seen, design)) else {
+        return;
+    };
+    let conclusion = step.state.conclusion.as_mut();
+    if let Some(conclusion) = conclusion.filter(|conclusion| conclusion.action == Action::Report) {
+        conclusion.action = Action::ReturnToControl;
+        conclusion.applied_at = None;
+        conclusion.message = format!(
+            "{}; since then {why}, so that everybody is control's",
+            conclusion.message
+        );
+    }
 }
 
 /// What is compared was changed while nothing was dealt, and then the experiment was stopped: the verdict is of
@@ -117,6 +139,11 @@ fn change(
     if epoch.fingerprint != fingerprint {
         return Some("what is compared has changed: metrics, margins, or levels".to_owned());
     }
+    revised(epoch, seen, design)
+}
+
+/// A variant that serves another revision than the one that is compared, in words.
+fn revised(epoch: &Epoch, seen: &Seen<'_>, design: &Design) -> Option<String> {
     design.variants.iter().find_map(|variant| {
         let revision = seen.models.get(&variant.model)?.revision.as_ref()?;
         let before = epoch.revisions.get(&variant.name)?;

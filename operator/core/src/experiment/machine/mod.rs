@@ -25,6 +25,7 @@ use kube::ResourceExt;
 
 use super::seen::{Model, Rival, Seen};
 use super::spec::Design;
+use super::standing::Promotion;
 use super::state::{Action, Conclusion, Epoch, State};
 
 /// What an experiment waits for.
@@ -117,6 +118,7 @@ pub fn step(seen: &Seen<'_>) -> Step {
     };
     let mut step = stay(state, Standing::Running, Some(design.clone()));
     let held = epoch::reopen(&mut step, seen, &design);
+    epoch::retire(&mut step, seen, &design);
     step.standing = match (&step.state.conclusion, held) {
         (Some(_), Some(conflict)) => conflict,
         (Some(_), None) => concluded(&step.state),
@@ -267,9 +269,10 @@ fn apply(step: &mut Step, seen: &Seen<'_>) {
     let done = match conclusion.action {
         Action::Report => true,
         Action::ReturnToControl => !seen.dealt,
-        Action::Promote => {
-            seen.promoted.is_some() && seen.promoted == conclusion.variant.as_deref()
-        }
+        Action::Promote => match seen.promotion {
+            Promotion::Done(variant) => Some(variant) == conclusion.variant.as_ref(),
+            Promotion::UnderWay | Promotion::GivenUp(_) | Promotion::Overtaken(_) => false,
+        },
     };
     if done && conclusion.approved_at.is_some() && conclusion.applied_at.is_none() {
         conclusion.applied_at = Some(seen.now);
@@ -289,12 +292,8 @@ fn apply(step: &mut Step, seen: &Seen<'_>) {
         | Standing::Applied => concluded(&step.state),
     };
     if step.standing == Standing::Applying
-        && let Some(revision) = seen.given_up
+        && let Some(message) = seen.promotion.failure(&seen.experiment.spec.endpoint.name)
     {
-        let endpoint = &seen.experiment.spec.endpoint.name;
-        let message = format!(
-            "the RewardModel {endpoint} has given revision {revision} up, which won: its condition Stalled says why; its command retry tries it again, and the command abort on this experiment returns everybody to control"
-        );
         step.standing = Standing::Stalled(ExperimentStalledReason::PromotionFailed, message);
     }
 }

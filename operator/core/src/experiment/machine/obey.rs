@@ -102,7 +102,8 @@ fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static s
         return Err("the experiment is over: delete it".to_owned());
     }
     let is_approved = done.is_some_and(|conclusion| conclusion.approved_at.is_some());
-    if is_approved && seen.given_up.is_none() {
+    let endpoint = &seen.experiment.spec.endpoint.name;
+    if is_approved && seen.promotion.failure(endpoint).is_none() {
         return Err(
             "its verdict is being applied: abort the endpoint's rollout instead".to_owned(),
         );

@@ -57,7 +57,7 @@ fn a_winner_waits_for_approval_is_rolled_out_and_nobody_changes_arm_on_the_way()
     let step = world.step();
     assert!(step.in_force);
     assert_eq!(step.standing, Standing::Applying);
-    world.promoted = Some("v2".to_owned());
+    world.promotion = Promotion::Done("v2".to_owned());
     let step = world.step();
     assert_eq!((step.standing, step.in_force), (Standing::Applied, false));
     assert_eq!(
@@ -135,7 +135,7 @@ fn one_with_a_verdict_is_in_the_way_until_what_follows_is_done() {
     assert_eq!((phase(&world), rival(&world)), (Phase::Decided, Some(true)));
     world.command("approve/1");
     world.step();
-    world.promoted = Some("v2".to_owned());
+    world.promotion = Promotion::Done("v2".to_owned());
     world.step();
     assert_eq!((phase(&world), rival(&world)), (Phase::Applied, None));
     // One that only reports goes on dealing.
@@ -178,7 +178,7 @@ fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again
     world.step();
     world.command("approve/1");
     world.step();
-    world.given_up = Some("dddddddddd".to_owned());
+    world.promotion = Promotion::GivenUp("dddddddddd".to_owned());
     let step = world.step();
     assert!(
         matches!(&step.standing, Standing::Stalled(Stalled::PromotionFailed, why) if why.contains("dddddddddd") && why.contains("retry")),
@@ -192,8 +192,7 @@ fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again
     // Tried again, it goes on.
     let mut again = World {
         experiment: world.experiment.clone(),
-        given_up: None,
-        promoted: Some("v2".to_owned()),
+        promotion: Promotion::Done("v2".to_owned()),
         ..World::new(&json!({}))
     };
     again.now = 3 * HOUR;
@@ -203,7 +202,6 @@ fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again
     world.step();
     assert_eq!(answered(&world).0, "Done");
     world.dealt = false;
-    world.given_up = None;
     world.step();
     assert_eq!(phase(&world), Phase::Applied);
     assert_eq!(verdict(&world), Some(Verdict::Inconclusive));
@@ -215,7 +213,7 @@ fn one_that_is_over_and_was_edited_takes_no_endpoint_from_one_that_runs() {
     world.now = 2 * HOUR;
     world.step();
     world.command("approve/1");
-    world.promoted = Some("v2".to_owned());
+    world.promotion = Promotion::Done("v2".to_owned());
     world.step();
     world.step();
     assert_eq!(phase(&world), Phase::Applied);
@@ -426,11 +424,68 @@ fn a_stale_approval_promotes_nothing() {
     world.command("approve/v3/1");
     world.step();
     assert_eq!(answered(&world).0, "Refused");
+    // What won is served no more: what is there now is compared, and the verdict was not about that.
     world.models.get_mut("m2").unwrap().revision = Some("eeeeeeeeee".to_owned());
     world.command("approve/v2/2");
-    world.step();
+    let step = world.step();
     let (result, message) = answered(&world);
-    assert!(result == "Refused" && message.contains("another revision than the one that won"));
+    assert!(
+        result == "Refused" && message.contains("nothing waits"),
+        "{message}"
+    );
+    assert_eq!(step.standing, Standing::Running);
+    let epoch = step.state.epoch.unwrap();
+    assert_eq!(
+        (epoch.id, epoch.revisions["v2"].as_str()),
+        (2, "eeeeeeeeee")
+    );
+}
+
+#[test]
+fn after_a_report_nobody_is_dealt_to_a_revision_that_was_not_compared() {
+    let mut world = running(&json!({"decision": {"onWin": "Report"}}), &WON);
+    world.now = 2 * HOUR;
+    world.step();
+    assert!(world.step().in_force, "users stay in their arms");
+    assert_eq!(phase(&world), Phase::Applied);
+    // A human has committed the winner to the endpoint.
+    world.models.get_mut("m1").unwrap().revision = Some("eeeeeeeeee".to_owned());
+    let step = world.step();
+    assert!(!step.in_force);
+    assert_eq!(verdict(&world), Some(Verdict::Promote), "the report stays");
+    world.dealt = false;
+    world.step();
+    let step = world.step();
+    let conclusion = step.state.conclusion.unwrap();
+    assert!(conclusion.is_over(), "the endpoint is free");
+    assert!(
+        conclusion
+            .message
+            .contains("variant v1 has another revision")
+            && conclusion.message.matches("everybody is control's").count() == 1,
+        "{}",
+        conclusion.message
+    );
+    assert_eq!(step.state.epoch.unwrap().id, 1);
+}
+
+#[test]
+fn a_winner_that_the_spec_has_overtaken_is_said_and_can_be_ended() {
+    let mut world = running(&json!({}), &WON);
+    world.now = 2 * HOUR;
+    world.step();
+    world.command("approve/1");
+    world.promotion = Promotion::Overtaken("dddddddddd".to_owned());
+    let step = world.step();
+    assert!(
+        matches!(&step.standing, Standing::Stalled(Stalled::PromotionFailed, why) if why.contains("dddddddddd")),
+        "{:?}",
+        step.standing
+    );
+    assert!(!step.in_force, "nobody is left in an arm");
+    world.command("abort/2");
+    world.step();
+    assert_eq!(answered(&world).0, "Done");
 }
 
 #[test]
