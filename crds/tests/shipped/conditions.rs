@@ -14,7 +14,11 @@ use super::read;
 fn rows<'a>(page: &'a str, heading: &str) -> BTreeSet<&'a str> {
     let mut sections = page.split("\n## ");
     let section = sections.find(|section| section.lines().next() == Some(heading));
-    let section = section.unwrap_or_else(|| panic!("docs/conditions.md has no part \"{heading}\""));
+    assert!(
+        section.is_some(),
+        "docs/conditions.md has no part \"{heading}\""
+    );
+    let section = section.unwrap();
     let cells = section.lines().filter_map(|line| {
         let (cell, rest) = line.strip_prefix("| ")?.split_once(" | ")?;
         // What it means, and what is to be done.

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod compose;
 mod conditions;
 mod dashboards;
 mod manifests;
@@ -25,8 +26,9 @@ fn repository() -> PathBuf {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
+    let whole = repository().join(path);
+    assert!(whole.exists(), "{path} is not there");
+    std::fs::read_to_string(whole).unwrap()
 }
 
 /// The documents of a YAML file, or of a text that is one.
