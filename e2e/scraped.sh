@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A real Prometheus beside the local cluster that scrapes the operator and the pods of `demo`; sourced after lib.sh.
 # Debian's Prometheus finds no pods by itself: it is told of those that docs/monitoring.md chooses, as they are now.
 
