@@ -61,15 +61,15 @@ bench-router: ## what a request costs in the router, beside nginx: CPU, time, me
 	@hack/deps router-bench
 	$(CARGO) test --release --locked -p traffic -p router -p inference-server --test cost -- --ignored --nocapture
 
-# Where cluster work happens: a Kubernetes on this machine (local, and auto until kind follows), or the
-# one of the current kubeconfig context, whose nodes pull the images from REGISTRY.
+# Where cluster work happens: a Kubernetes on this machine (local and auto; kind, where Docker is), or the one of
+# the current kubeconfig context, whose nodes pull the images from REGISTRY.
 CLUSTER ?= auto
 export CLUSTER REGISTRY
 LAUNCHER = e2e/cluster/$(if $(filter auto,$(CLUSTER)),local,$(CLUSTER))
 
 .PHONY: cluster
 cluster:
-	@[[ -x $(LAUNCHER) ]] || { echo "CLUSTER=$(CLUSTER) is not supported: use auto, local or current" >&2; exit 2; }
+	@[[ -x $(LAUNCHER) ]] || { echo "CLUSTER=$(CLUSTER) is not supported: use auto, local, kind or current" >&2; exit 2; }
 
 .PHONY: cluster-deps
 cluster-deps: deps cluster

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The rules are about series that are there, in a real Prometheus.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$root/e2e/scraped.sh"
 [[ $cluster == local ]] || { claim "skipped: it starts a Prometheus beside the cluster"; exit 0; }
 
 folder=$root/manifests/components/prometheus
 here=$run/monitoring programs=$(prometheus)
-rm -rf "$here" && mkdir -p "$here/data"
+rm -rf "$here" && mkdir -p "$here"
 sed -n '/^  groups:/,$s/^  //p' "$folder/rules.yaml" >"$here/groups.yaml"
 cp "$folder/rules-test.yaml" "$here/"
 
@@ -17,31 +18,10 @@ printf 'resources: [%s]\ncomponents: [%s]\n' "$(realpath --relative-to="$here/ov
     "$(realpath --relative-to="$here/overlay" "$folder")" >"$here/overlay/kustomization.yaml"
 same "$(kubectl kustomize "$here/overlay" | grep -cE '^kind: (PodMonitor|PrometheusRule)$')" 3 "monitors and rules in an overlay"
 
-# Debian's Prometheus finds no pods by itself: it is told of those that docs/monitoring.md chooses.
 kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null
 model tiny-reward-v1 | apply
 ready helpfulness
-targets() { # namespace, selector
-    kubectl -n "$1" get pods -l "$2" -o go-template='{{range .items}}{{$pod := .}}{{range .spec.containers}}{{range .ports}}{{if eq .name "http"}}
-      - {targets: ["{{$pod.status.podIP}}:{{.containerPort}}"], labels: {namespace: {{$pod.metadata.namespace}}, pod: {{$pod.metadata.name}}, model: "{{index $pod.metadata.labels "betterai.dev/model"}}", component: "{{index $pod.metadata.labels "betterai.dev/component"}}"}{{"}"}}{{end}}{{end}}{{end}}{{end}}'
-}
-{
-    printf 'global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [groups.yaml]\nscrape_configs:\n  - job_name: betterai\n    static_configs:'
-    targets betterai-system app.kubernetes.io/name=betterai-operator
-    targets demo 'betterai.dev/component in (router,server)'
-} >"$here/prometheus.yml"
-node=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-"$root/e2e/cluster/local" inside "$programs/prometheus" --config.file="$here/prometheus.yml" \
-    --storage.tsdb.path="$here/data" --web.listen-address="$node:9091" 2>"$run/logs/monitoring.log" &
-server=$!
-trap 'kill $server 2>/dev/null || true' EXIT
-ask() { "$root/e2e/cluster/local" inside curl -sf --data-urlencode "query=$1" "http://$node:9091/api/v1/query"; }
-count() { ask "$1" | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["data"]["result"]))'; }
-reaches() { # query, least
-    local i
-    for ((i = 0; i < 300; i++)); do (($(count "$1" 2>/dev/null || echo 0) < $2)) || return 0; sleep 0.2; done
-    broken "$1 has $(count "$1") series, not $2"
-}
+scrape monitoring 9091
 
 claim "it finds the operators, the routers and the scoring pods, and no alert is on"
 reaches 'up == 1 and on(pod) betterai_operator_crd_missing' 2
