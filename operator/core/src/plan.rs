@@ -31,7 +31,7 @@ use crate::reading::{Reading, Route};
 use crate::rollout::{self, Decision, Signals};
 use crate::state::{Stage, State, Step};
 use crate::status;
-pub use notices::{Notice, Severity};
+pub use notices::{Notice, Severity, of_experiment as notices_of_experiment};
 
 /// How often a resource is looked at although nothing was seen to change.
 pub const RESYNC: Duration = Duration::from_mins(5);

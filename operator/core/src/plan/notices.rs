@@ -2,9 +2,10 @@
 //!
 //! Invariant: the same two statuses give the same events, and two equal ones give none.
 
-use crds::RewardModelStatus;
 use crds::conditions::ConditionType;
-use crds::v1alpha1::reward_model::status::{Phase, Verdict};
+use crds::v1alpha1::reward_model::status::{LastCommand, Phase, Verdict};
+use crds::{ABExperimentStatus, RewardModelStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::experiment::machine;
 use crate::identity::RevisionHash;
@@ -34,11 +35,6 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What an experiment tells.
-    pub fn of_experiment(notice: &machine::Notice) -> Self {
-        Self::normal(notice.reason, notice.message.clone())
-    }
-
     fn normal(reason: &str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Normal,
@@ -100,8 +96,11 @@ pub(super) fn of(
             notices.push(Notice::warning("RolledBack", text).about(revision));
         }
     }
-    notices.extend(stalled(before, after));
-    notices.extend(commanded(before, after));
+    notices.extend(stalled(&before.conditions, &after.conditions));
+    notices.extend(commanded(
+        before.last_command.as_ref(),
+        after.last_command.as_ref(),
+    ));
     notices
 }
 
@@ -200,16 +199,31 @@ fn paused(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notic
     news.then(|| Notice::normal(&now.reason, now.message.clone()))
 }
 
-fn stalled(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {
-    let now = condition(&after.conditions, ConditionType::Stalled)?;
-    let then = condition(&before.conditions, ConditionType::Stalled);
+/// What an experiment tells: what its step did, the answer to a command, and that a human is needed.
+pub fn of_experiment(
+    before: Option<&ABExperimentStatus>,
+    after: &ABExperimentStatus,
+    did: &[machine::Notice],
+) -> Vec<Notice> {
+    let did = did.iter();
+    let did = did.map(|notice| Notice::normal(notice.reason, notice.message.clone()));
+    let conditions = before.map(|before| before.conditions.as_slice());
+    let last = before.and_then(|before| before.last_command.as_ref());
+    did.chain(commanded(last, after.last_command.as_ref()))
+        .chain(stalled(conditions.unwrap_or_default(), &after.conditions))
+        .collect()
+}
+
+fn stalled(before: &[Condition], after: &[Condition]) -> Option<Notice> {
+    let now = condition(after, ConditionType::Stalled)?;
+    let then = condition(before, ConditionType::Stalled);
     let news = then.is_none_or(|then| (&then.reason, &then.message) != (&now.reason, &now.message));
     news.then(|| Notice::warning(&now.reason, now.message.clone()))
 }
 
-fn commanded(before: &RewardModelStatus, after: &RewardModelStatus) -> Option<Notice> {
-    let command = after.last_command.as_ref()?;
-    let news = before.last_command.as_ref() != Some(command);
+fn commanded(before: Option<&LastCommand>, after: Option<&LastCommand>) -> Option<Notice> {
+    let command = after?;
+    let news = before != Some(command);
     news.then(|| {
         let text = format!("{} {}: {}", command.verb, command.result, command.message);
         match command.result.as_str() {

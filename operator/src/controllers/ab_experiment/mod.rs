@@ -29,7 +29,7 @@ use operator_core::experiment::state::Conclusion;
 use operator_core::experiment::{standing, status};
 use operator_core::identity::{AdminKey, names};
 use operator_core::objects::router::table;
-use operator_core::plan::Notice;
+use operator_core::plan::notices_of_experiment;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -206,11 +206,12 @@ impl Context {
         let next = status::render(&step, &seen, look.as_ref().map(|(totals, _)| totals));
         self.remember(&experiment, &next).await?;
         self.write_status(&experiment, before, &next).await?;
+        let told = notices_of_experiment(experiment.status.as_ref(), &next, &step.notices);
         let uid = experiment.uid().unwrap_or_default();
         self.metrics.standing().experiment(&uid, &next);
         let about = experiment.object_ref(&());
-        for notice in &step.notices {
-            self.events.tell(&about, &Notice::of_experiment(notice));
+        for notice in &told {
+            self.events.tell(&about, notice);
         }
         if step.state.conclusion.is_some() && !step.in_force {
             self.fetching.forget(&uid);

@@ -442,6 +442,27 @@ fn a_stale_approval_promotes_nothing() {
 }
 
 #[test]
+fn the_answer_to_a_command_and_a_need_for_a_human_are_told_once() {
+    let mut world = running(&json!({}), &EQUAL);
+    let told = |world: &mut World| {
+        let before = world.experiment.status.clone();
+        let step = world.step();
+        let after = world.experiment.status.clone().unwrap();
+        let told = crate::plan::notices_of_experiment(before.as_ref(), &after, &step.notices);
+        let reasons = told.into_iter().map(|notice| notice.reason);
+        reasons.collect::<Vec<_>>()
+    };
+    world.command("pause/1");
+    assert_eq!(told(&mut world), ["CommandDone"]);
+    world.command("approve/2");
+    assert_eq!(told(&mut world), ["CommandRefused"]);
+    assert_eq!(told(&mut world), [""; 0]);
+    world.models.remove("m1");
+    assert_eq!(told(&mut world), ["InvalidVariant"]);
+    assert_eq!(told(&mut world), [""; 0]);
+}
+
+#[test]
 fn after_a_report_nobody_is_dealt_to_a_revision_that_was_not_compared() {
     let mut world = running(&json!({"decision": {"onWin": "Report"}}), &WON);
     world.now = 2 * HOUR;
