@@ -10,6 +10,7 @@ help: ## lists the targets
 
 .PHONY: test
 test: deps lint unit clients ## everything that CI runs
+	@hack/gitops/check --if-able
 	@e2e/test --if-able
 
 .PHONY: deps
@@ -45,6 +46,10 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 	$(CARGO) build --release --locked -p operator -p inference-server -p e2e -p kubectl-rewards
 	@hack/clients
 	@hack/schemathesis
+
+.PHONY: gitops
+gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code (UPDATE=1 writes what is generated)
+	@hack/gitops/check
 
 .PHONY: bench-false-cutoffs
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
