@@ -10,7 +10,6 @@ help: ## lists the targets
 
 .PHONY: test
 test: deps lint unit clients ## everything that CI runs
-	@hack/gitops/check --if-able
 	@e2e/test --if-able
 
 .PHONY: deps
@@ -48,7 +47,7 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 	@hack/schemathesis
 
 .PHONY: gitops
-gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code (UPDATE=1 writes what is generated)
+gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code: needs Go, minutes the first time (UPDATE=1 writes what is generated)
 	@hack/gitops/check
 
 .PHONY: bench-false-cutoffs
