@@ -109,6 +109,11 @@ bench-rollback: images ## how long a canary that turns bad has traffic, by fault
 e2e: ## the demo and the claims that only a real cluster can show
 	@e2e/test
 
+.PHONY: e2e-argocd
+e2e-argocd: images ## a real Argo CD syncs a model through its life (it is built once: minutes)
+	@e2e/ready
+	@e2e/gitops/run
+
 .PHONY: e2e-full
 e2e-full: ## the same, more thoroughly
 	@FULL=1 ROUNDS=20 IDLE_SECONDS=60 e2e/test
