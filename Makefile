@@ -46,6 +46,10 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 	@hack/clients
 	@hack/schemathesis
 
+.PHONY: gitops
+gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code: needs Go, minutes the first time (UPDATE=1 writes what is generated)
+	@hack/gitops/check
+
 .PHONY: bench-false-cutoffs
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture
@@ -104,6 +108,11 @@ bench-rollback: images ## how long a canary that turns bad has traffic, by fault
 .PHONY: e2e
 e2e: ## the demo and the claims that only a real cluster can show
 	@e2e/test
+
+.PHONY: e2e-argocd
+e2e-argocd: images ## a real Argo CD syncs a model through its life (it is built once: minutes)
+	@e2e/ready
+	@e2e/gitops/run
 
 .PHONY: e2e-full
 e2e-full: ## the same, more thoroughly

@@ -11,7 +11,7 @@ pub mod v1alpha1;
 pub mod value;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 
@@ -23,7 +23,9 @@ pub const GROUP: &str = "betterai.dev";
 
 /// All custom resource definitions, in the order in which they are to be applied. Under `status`
 /// the schema checks shapes only, so that a status of a newer operator is never refused by an older
-/// definition: an operator that cannot write its decision down cannot act.
+/// definition: an operator that cannot write its decision down cannot act. Where there is no status the
+/// API server answers `observedGeneration: -1`, or whoever waits by kstatus (Flux) would take a resource
+/// that no operator has seen for one that is done.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut definitions = vec![RewardModel::crd(), ABExperiment::crd()];
     let versions = definitions
@@ -37,6 +39,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         let fields = root.and_then(|schema| schema.properties.as_mut());
         if let Some(status) = fields.and_then(|fields| fields.get_mut("status")) {
             loosen(status);
+            status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
         }
     }
     definitions

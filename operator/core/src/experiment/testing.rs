@@ -51,6 +51,8 @@ pub(super) fn experiment(patch: &Value) -> ABExperiment {
         "apiVersion": "betterai.dev/v1alpha1", "kind": "ABExperiment",
         "metadata": {"name": "x", "namespace": "n", "uid": "u-1", "generation": 1},
         "spec": spec,
+        // What the API server answers where there is no status.
+        "status": {"observedGeneration": -1},
     }))
     .unwrap()
 }

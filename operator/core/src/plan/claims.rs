@@ -680,6 +680,12 @@ fn a_status_with_unknown_words_is_held_until_a_human_aborts() {
         }
         is(&world, "Stalled", "True", "UnknownState");
         assert_eq!(world.observed.children.pods, pods);
+        let model = &world.observed.model;
+        assert_eq!(
+            model.status.as_ref().unwrap().observed_generation,
+            model.metadata.generation,
+            "who waits for the newest spec does not hear that it is stalled"
+        );
         let written = serde_json::to_value(world.observed.model.status.clone()).unwrap();
         for (field, value) in unknown.as_object().unwrap() {
             assert_eq!(&written[field], value, "the other version's words are lost");

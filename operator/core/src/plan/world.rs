@@ -119,6 +119,8 @@ impl World {
             "kind": "RewardModel",
             "metadata": {"name": "helpfulness", "namespace": "team", "uid": "u", "generation": 1},
             "spec": spec,
+            // What the API server answers where there is no status.
+            "status": {"observedGeneration": -1},
         }))
         .unwrap();
         let sound = |digest: &str| {

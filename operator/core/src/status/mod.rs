@@ -111,7 +111,8 @@ pub(crate) fn render(
     }
 }
 
-/// The status of a resource whose state this version does not know: it stays as it was, and says so.
+/// The status of a resource whose state this version does not know: it stays as it was, and says so of
+/// the newest spec, or those who wait for that would never hear of it.
 pub(crate) fn hold(
     reading: &Reading<'_>,
     decision: &Decision,
@@ -133,6 +134,7 @@ pub(crate) fn hold(
             .position(|kind| kind == condition.type_)
     });
     RewardModelStatus {
+        observed_generation: generation,
         conditions,
         last_command: decision
             .acknowledged

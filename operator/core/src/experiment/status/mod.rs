@@ -26,13 +26,15 @@ use conditions::conditions;
 pub fn render(step: &Step, seen: &Seen<'_>, totals: Option<&Totals>) -> ABExperimentStatus {
     let before = seen.experiment.status.clone().unwrap_or_default();
     let generation = seen.experiment.metadata.generation;
-    // A state of another version is held: nothing of it is written over but the condition.
+    // A state of another version is held: nothing of it is written over but the conditions, which are
+    // said of the newest spec.
     let is_held = matches!(
         &step.standing,
         Standing::Stalled(crds::conditions::ExperimentStalledReason::UnknownState, _)
     );
     if is_held {
         return ABExperimentStatus {
+            observed_generation: generation,
             conditions: conditions(step, seen, None, true, &before.conditions),
             ..before
         };
@@ -53,7 +55,7 @@ pub fn render(step: &Step, seen: &Seen<'_>, totals: Option<&Totals>) -> ABExperi
         ABExperimentStatus::default()
     };
     // The first status says of each that nothing is known.
-    let is_told = before.observed_generation.is_some();
+    let is_told = before.phase.is_some();
     let design = step.design.as_ref();
     let decided = state.conclusion.is_some() && before.decision.is_some();
     let ends = state.started_at.zip(design).and_then(|(start, design)| {
