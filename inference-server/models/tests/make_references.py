@@ -5,7 +5,10 @@ Small random models of what tests/fixtures/parity lacks, scored by transformers 
 text at a time; and templates.jsonl, chats as transformers renders them. Everything is seeded: the same versions of the packages below give the same files.
 
     python -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.24.0 tokenizers==0.23.3
-    VENV/bin/python inference-server/models/tests/make_references.py
+    VENV/bin/python inference-server/models/tests/make_references.py [NAME...]
+
+Weights and configs are the same bits on any machine; scores differ in their last digits by CPU, so that
+a new model is made by its name, beside the others.
 
 A model is a function below that returns a module, its config and what is particular about it. Token
 ids come from tokenizer.json as it stands.
@@ -13,6 +16,7 @@ ids come from tokenizer.json as it stands.
 
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -393,6 +397,83 @@ def grm():
     )
 
 
+class OpenRlhf(nn.Module):
+    """OpenRLHF's reward model: a backbone, a head without bias, the last token of the attention mask."""
+
+    def __init__(self, config, prefix, mean, std):
+        super().__init__()
+        self.config, self.prefix = config, prefix
+        self.normalisation = (mean, std)
+        self.model = transformers.AutoModel.from_config(config)
+        setattr(self, prefix, nn.Linear(config.hidden_size, 1, bias=False))
+
+    def forward(self, attention_mask, **inputs):
+        x = self.model(attention_mask=attention_mask, **inputs).last_hidden_state
+        values = getattr(self, self.prefix)(x).squeeze(-1)
+        last = attention_mask.size(1) - 1 - attention_mask.long().fliplr().argmax(dim=1, keepdim=True)
+        mean, std = self.normalisation
+        return (values.gather(dim=1, index=last) - mean) / std
+
+
+def openrlhf():
+    """Rewards that are normalised, the older name of the head, and padding tokens that count."""
+    config = transformers.LlamaConfig(**DECODER, max_position_embeddings=128, pad_token_id=2, eos_token_id=2)
+
+    def old(config):
+        config = legacy(config)
+        config.pop("id2label", None)
+        config.pop("label2id", None)
+        return {**config, "normalize_reward": True, "mean": 0.75, "std": 1.5}
+
+    return OpenRlhf(config, "value_head", 0.75, 1.5), Spec(
+        "RewardModel",
+        "llama",
+        special=LLAMA_TOKENS,
+        template=LLAMA_TEMPLATE,
+        config=old,
+        texts=["an answer<|eot_id|>", "<|eot_id|>"],
+        logits=lambda module, inputs: module(**inputs)[0],
+    )
+
+
+def openrlhf_score():
+    """The name of the head in the config, whose mean and std are not used; another backbone."""
+    config = transformers.Qwen2Config(**DECODER, max_position_embeddings=128, pad_token_id=0)
+
+    def new(config):
+        extra = {"value_head_prefix": "score", "normalize_reward": False, "mean": 0.75, "std": 1.5}
+        return {**config, **extra}
+
+    return OpenRlhf(config, "score", 0.0, 1.0), Spec(
+        "RewardModel",
+        "qwen2",
+        special=QWEN_TOKENS,
+        template=QWEN_TEMPLATE,
+        config=new,
+        logits=lambda module, inputs: module(**inputs)[0],
+    )
+
+
+def last_token(family, tokenizer, special, template, **rest):
+    """Token classification with one label, read at the last token, as verl reads a reward model."""
+
+    def make():
+        config = getattr(transformers, f"{family}Config")(
+            **DECODER, max_position_embeddings=128, pad_token_id=2, **rest
+        )
+        module = getattr(transformers, f"{family}ForTokenClassification")(config)
+        return module, Spec(
+            f"{family}ForTokenClassification",
+            tokenizer,
+            special=special,
+            template=template,
+            texts=[f"an answer{special['pad_token']}"],
+            logits=lambda module, inputs: module(**inputs).logits[0, -1],
+        )
+
+    return make
+
+
 MODELS = {
     "electra": electra,
     "bert-labels": bert_labels,
@@ -406,6 +487,12 @@ MODELS = {
     "inform": inform,
     "qwen2-reward": qwen2_reward,
     "grm": grm,
+    "openrlhf": openrlhf,
+    "openrlhf-score": openrlhf_score,
+    "llama-tokens": last_token("Llama", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
+    "mistral-tokens": last_token("Mistral", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
+    "qwen2-tokens": last_token("Qwen2", "qwen2", QWEN_TOKENS, QWEN_TEMPLATE),
+    "qwen3-tokens": last_token("Qwen3", "qwen3", QWEN_TOKENS, QWEN_TEMPLATE, head_dim=12),
 }
 
 
@@ -538,14 +625,16 @@ def write_templates():
     (HERE / "templates.jsonl").write_text("".join(lines))
 
 
-def main():
-    write_templates()
+def main(names):
     torch.set_num_threads(1)
-    shutil.rmtree(OUT, ignore_errors=True)
-    for name, make in MODELS.items():
+    if not names:
+        write_templates()
+        shutil.rmtree(OUT, ignore_errors=True)
+    for name in names or MODELS:
         folder = OUT / name
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        module, spec = make()
+        module, spec = MODELS[name]()
         module.eval()
         module.config._attn_implementation = "eager"
         fill(module, zlib.crc32(name.encode()), spec.centre)
@@ -559,4 +648,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

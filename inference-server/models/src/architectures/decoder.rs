@@ -1,15 +1,14 @@
 //! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3 and Gemma 2, and
-//! the reward models with code of their own that are built on them (INF-ORM, GRM, Qwen2.5-RM).
+//! the reward models with code of their own that are built on them (INF-ORM, GRM, Qwen2.5-RM, OpenRLHF's).
 //!
-//! Owns the layers and the pooling. Source of the names and formulas: transformers
-//! `models/{llama,mistral,qwen2,qwen3,gemma2}`. Invariant: the pooled token is the rightmost that is
-//! not the padding token, as transformers pools; what follows it cannot change the score and is not
-//! computed.
+//! Owns the layers. Source of the names and formulas: transformers
+//! `models/{llama,mistral,qwen2,qwen3,gemma2}`. Invariant: what follows the token that the
+//! readout reads cannot change the score and is not computed.
 
 use candle_core::{Result, Tensor};
 
 use super::decoder_config::{DecoderConfig, Family};
-use super::head::Head;
+use super::readout::Readout;
 use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
@@ -45,9 +44,7 @@ struct Decoder {
     rotary: Rotary,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    head: Head,
-    /// The padding token, where pooling goes by it.
-    pad: Option<i64>,
+    readout: Readout,
     vocabulary: usize,
     max_positions: usize,
 }
@@ -62,11 +59,6 @@ pub(super) fn load(
 ) -> std::result::Result<Box<dyn Architecture>, LoadError> {
     let config = DecoderConfig::read(shared)?;
     let prefix = weights.prefix(&["model.", "model.model.", ""], "embed_tokens.weight");
-    // GRM has a value head, and pools the last token whatever it is.
-    let (head, pad) = match shared.architecture.as_str() {
-        "GRewardModel" => ("v_head.summary", None),
-        _ => ("score", config.pad),
-    };
     let words = format!("{prefix}embed_tokens");
     let layers = (0..config.layers)
         .map(|i| Layer::load(weights, &format!("{prefix}layers.{i}"), &config, i))
@@ -77,8 +69,7 @@ pub(super) fn load(
         rotary: config.rope.rotary(config.width)?,
         layers,
         norm: norm(weights, &format!("{prefix}norm"), config.hidden, &config)?,
-        head: Head::load(weights, head, config.hidden, shared.labels.len())?,
-        pad,
+        readout: Readout::load(weights, shared, config.hidden, config.pad)?,
         vocabulary: config.vocabulary,
         max_positions: config.max_positions,
     }))
@@ -209,17 +200,6 @@ fn onto(
     }
 }
 
-/// The tokens up to the one that is pooled: the rightmost whose id is not `pad`; the first where all
-/// are; the last where there is no such id.
-pub(super) fn until_pooled(ids: &[u32], pad: Option<i64>) -> &[u32] {
-    let Some(pad) = pad else { return ids };
-    let pooled = ids
-        .iter()
-        .rposition(|id| i64::from(*id) != pad)
-        .unwrap_or(0);
-    ids.get(..=pooled).unwrap_or(ids)
-}
-
 impl Architecture for Decoder {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let angles = self.rotary.at(pass);
@@ -230,11 +210,11 @@ impl Architecture for Decoder {
         let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
         let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
-        self.head.forward(pass, &self.norm.forward(pass, &x)?)
+        self.readout.forward(pass, &self.norm.forward(pass, &x)?)
     }
 
     fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
-        until_pooled(ids, self.pad)
+        self.readout.counted(ids)
     }
 
     fn inputs(&self) -> Inputs {
@@ -244,19 +224,5 @@ impl Architecture for Decoder {
             vocabulary: self.vocabulary,
             segments: 0,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rightmost_token_that_is_not_padding_is_pooled() {
-        assert_eq!(until_pooled(&[1, 2, 3], Some(0)), [1, 2, 3]);
-        assert_eq!(until_pooled(&[1, 0, 3, 0, 0], Some(0)), [1, 0, 3]);
-        assert_eq!(until_pooled(&[0, 0], Some(0)), [0]);
-        assert_eq!(until_pooled(&[1, 0], None), [1, 0]);
-        assert_eq!(until_pooled(&[1, 0], Some(-1)), [1, 0]);
     }
 }

@@ -22,22 +22,26 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// By architecture; GRM wraps several backbones, which `model_type` tells apart.
+    /// By architecture; GRM and OpenRLHF wrap several backbones, which `model_type` tells apart.
     fn of(config: &Config) -> Result<Self, LoadError> {
         match config.architecture.as_str() {
-            "MistralForSequenceClassification" => Ok(Self::Mistral),
-            "Qwen2ForSequenceClassification" | "Qwen2ForRewardModel" => Ok(Self::Qwen2),
-            "Qwen3ForSequenceClassification" => Ok(Self::Qwen3),
+            "MistralForSequenceClassification" | "MistralForTokenClassification" => {
+                Ok(Self::Mistral)
+            }
+            "Qwen2ForSequenceClassification"
+            | "Qwen2ForTokenClassification"
+            | "Qwen2ForRewardModel" => Ok(Self::Qwen2),
+            "Qwen3ForSequenceClassification" | "Qwen3ForTokenClassification" => Ok(Self::Qwen3),
             "Gemma2ForSequenceClassification" => Ok(Self::Gemma2),
-            "GRewardModel" => match config.model_type() {
+            name @ ("GRewardModel" | "RewardModel") => match config.model_type() {
                 Some("llama") => Ok(Self::Llama),
                 Some("mistral") => Ok(Self::Mistral),
                 Some("qwen2") => Ok(Self::Qwen2),
                 Some("qwen3") => Ok(Self::Qwen3),
                 Some("gemma2") => Ok(Self::Gemma2),
-                Some(_) | None => Err(LoadError::unsupported(
-                    "GRewardModel is served where model_type is llama, mistral, qwen2, qwen3 or gemma2",
-                )),
+                Some(_) | None => Err(LoadError::unsupported(format!(
+                    "{name} is served where model_type is llama, mistral, qwen2, qwen3 or gemma2",
+                ))),
             },
             _ => Ok(Self::Llama),
         }

@@ -15,6 +15,7 @@ mod gpt_neox;
 mod head;
 mod modernbert;
 mod post_norm;
+mod readout;
 mod stack;
 
 use candle_core::Tensor;
@@ -92,6 +93,11 @@ const SUPPORTED: &[(&str, Load)] = &[
     ("GPTNeoXForSequenceClassification", gpt_neox::load),
     ("INFORMForSequenceClassification", decoder::load),
     ("GRewardModel", decoder::load),
+    ("RewardModel", decoder::load),
+    ("LlamaForTokenClassification", decoder::load),
+    ("MistralForTokenClassification", decoder::load),
+    ("Qwen2ForTokenClassification", decoder::load),
+    ("Qwen3ForTokenClassification", decoder::load),
     ("Qwen2ForRewardModel", decoder::load),
 ];
 
