@@ -70,7 +70,7 @@ def fill(module, seed, centre):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(module.named_parameters()):
         values = torch.randn(parameter.shape, generator=generator)
-        norm = "norm" in name.lower() and name.endswith("weight")
+        norm = ("norm" in name.lower() or "ln_" in name) and name.endswith("weight")
         if norm:
             values = centre + 0.1 * values
         else:
@@ -474,6 +474,162 @@ def last_token(family, tokenizer, special, template, **rest):
     return make
 
 
+GEMMA_TOKENS = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+NEOX_TOKENS = {"eos_token": "<|endoftext|>"}
+
+
+def gemma_spec(architecture, config):
+    template = (HERE / "parity/gemma2/chat_template.jinja").read_text()
+    return Spec(
+        architecture,
+        "gemma2",
+        special=GEMMA_TOKENS,
+        template=template,
+        config=config,
+        centre=0.0,
+        texts=["an answer<pad>"],
+    )
+
+
+def gemma():
+    """The first Gemma, whose files say gelu and mean its approximation."""
+    config = transformers.GemmaConfig(
+        **{**DECODER, "vocab_size": 1399}, head_dim=12, max_position_embeddings=128
+    )
+    module = transformers.GemmaForSequenceClassification(config)
+
+    def first(config):
+        return {**legacy(config), "hidden_act": "gelu"}
+
+    return module, gemma_spec("GemmaForSequenceClassification", first)
+
+
+def gemma3(old):
+    """Two rotary positions, of which one is scaled; norms of heads; in the old form and in the new."""
+
+    def make():
+        config = transformers.Gemma3TextConfig(
+            **{**DECODER, "vocab_size": 1399, "num_hidden_layers": 3},
+            head_dim=12,
+            query_pre_attn_scalar=10,
+            sliding_window=8,
+            sliding_window_pattern=3,
+            max_position_embeddings=128,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+            },
+        )
+
+        def as_saved(config):
+            if not old:
+                return config
+            config = dict(config)
+            config["torch_dtype"] = config.pop("dtype")
+            config.pop("layer_types")
+            config.pop("rope_parameters")
+            config["sliding_window_pattern"] = 3
+            config["rope_theta"], config["rope_local_base_freq"] = 50000.0, 500.0
+            config["rope_scaling"] = {"rope_type": "linear", "factor": 8.0}
+            return config
+
+        module = transformers.Gemma3TextForSequenceClassification(config)
+        return module, gemma_spec("Gemma3TextForSequenceClassification", as_saved)
+
+    return make
+
+
+def olmo2():
+    """Norms behind attention and feed-forward, and of all heads together."""
+    config = transformers.Olmo2Config(**DECODER, max_position_embeddings=128, pad_token_id=1)
+    return transformers.Olmo2ForSequenceClassification(config), Spec(
+        "Olmo2ForSequenceClassification", "gpt-neox", special=NEOX_TOKENS
+    )
+
+
+def phi3():
+    """Fused matrices, a window, half of each head turned, and other frequencies in long texts."""
+    config = transformers.Phi3Config(
+        **DECODER,
+        max_position_embeddings=128,
+        original_max_position_embeddings=16,
+        sliding_window=24,
+        pad_token_id=2,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "short_factor": [1.0, 1.2],
+            "long_factor": [1.5, 6.0],
+        },
+    )
+
+    def first(config):
+        config = legacy(config)
+        config["partial_rotary_factor"] = config["rope_scaling"].pop("partial_rotary_factor")
+        config["rope_scaling"] = {**config["rope_scaling"], "type": "su"}
+        for name in ["rope_type", "original_max_position_embeddings"]:
+            config["rope_scaling"].pop(name, None)
+        return config
+
+    return transformers.Phi3ForSequenceClassification(config), Spec(
+        "Phi3ForSequenceClassification",
+        "llama",
+        special=LLAMA_TOKENS,
+        template=LLAMA_TEMPLATE,
+        config=first,
+    )
+
+
+def gpt2():
+    """Learned positions, matrices as columns, scores that shrink from layer to layer; no padding token."""
+    config = transformers.GPT2Config(
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        vocab_size=VOCABULARY,
+        n_positions=128,
+        num_labels=1,
+        scale_attn_by_inverse_layer_idx=True,
+    )
+    return transformers.GPT2ForSequenceClassification(config), Spec(
+        "GPT2ForSequenceClassification", "gpt-neox", special=NEOX_TOKENS
+    )
+
+
+def scaled(rope, form=lambda config: config):
+    """Llama with scaled rotary positions."""
+
+    def make():
+        config = transformers.LlamaConfig(
+            **DECODER,
+            head_dim=16,
+            max_position_embeddings=128,
+            pad_token_id=2,
+            rope_parameters={"rope_theta": 10000.0, **rope},
+        )
+        return transformers.LlamaForSequenceClassification(config), Spec(
+            "LlamaForSequenceClassification",
+            "llama",
+            special=LLAMA_TOKENS,
+            template=LLAMA_TEMPLATE,
+            config=form,
+        )
+
+    return make
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+YARN_SAID = {
+    **YARN,
+    "truncate": False,
+    "beta_fast": 8.0,
+    "beta_slow": 0.5,
+    "mscale": 0.7,
+    "mscale_all_dim": 1.3,
+}
+
+
 MODELS = {
     "electra": electra,
     "bert-labels": bert_labels,
@@ -489,6 +645,15 @@ MODELS = {
     "grm": grm,
     "openrlhf": openrlhf,
     "openrlhf-score": openrlhf_score,
+    "gemma": gemma,
+    "gemma3": gemma3(old=False),
+    "gemma3-old": gemma3(old=True),
+    "olmo2": olmo2,
+    "phi3": phi3,
+    "gpt2": gpt2,
+    "llama-yarn": scaled(YARN, legacy),
+    "llama-yarn-said": scaled(YARN_SAID),
+    "llama-dynamic": scaled({"rope_type": "dynamic", "factor": 2.0}),
     "llama-tokens": last_token("Llama", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
     "mistral-tokens": last_token("Mistral", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
     "qwen2-tokens": last_token("Qwen2", "qwen2", QWEN_TOKENS, QWEN_TEMPLATE),

@@ -82,7 +82,7 @@ fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
 #[test]
 fn heads_formats_and_configs_that_those_lack_score_as_transformers_does() {
     let folders = references("parity-extra");
-    assert_eq!(folders.len(), 18);
+    assert_eq!(folders.len(), 27);
     for folder in folders {
         println!("{}", check(&folder));
     }
@@ -166,6 +166,17 @@ fn the_references_notice_what_they_are_there_for() {
         ("gpt-neox-sequential", "use_parallel_residual", json!(true)),
         ("gpt-neox-sequential", "rotary_emb_base", json!(10_000)),
         ("gpt-neox-sequential", "hidden_act", json!("gelu")),
+        ("gemma3-old", "rope_local_base_freq", json!(10_000)),
+        ("gemma3-old", "rope_theta", json!(500)),
+        ("gemma3-old", "rope_scaling", Value::Null),
+        ("gemma3-old", "sliding_window_pattern", json!(2)),
+        ("gemma3", "query_pre_attn_scalar", json!(12)),
+        ("phi3", "sliding_window", Value::Null),
+        ("phi3", "original_max_position_embeddings", json!(17)),
+        ("phi3", "original_max_position_embeddings", json!(64)),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", json!(false)),
+        ("gpt2", "activation_function", json!("gelu")),
+        ("llama-yarn", "rope_scaling", Value::Null),
         ("openrlhf", "std", json!(1.6)),
         ("openrlhf", "mean", json!(0.7)),
         ("openrlhf", "normalize_reward", json!(false)),

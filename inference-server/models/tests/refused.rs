@@ -136,3 +136,81 @@ fn a_head_of_tokens_has_the_bias_that_the_config_says() {
         "score.bias",
     );
 }
+
+#[test]
+fn numbers_of_the_newer_families_that_cannot_be_are_refused() {
+    for (name, field, value, named) in [
+        ("gemma", "num_key_value_heads", json!(3), "evenly"),
+        ("gemma", "head_dim", json!(0), "head_dim"),
+        ("gemma3-old", "sliding_window_pattern", json!(0), "pattern"),
+        ("gemma3-old", "rope_local_base_freq", json!(0), "local_base"),
+        (
+            "gemma3",
+            "query_pre_attn_scalar",
+            json!(-1),
+            "query_pre_attn",
+        ),
+        (
+            "gemma3",
+            "rope_parameters",
+            json!({"rope_type": "default"}),
+            "sliding_attention",
+        ),
+        ("olmo2", "num_attention_heads", json!(8), "k_proj"),
+        ("olmo2", "attention_bias", json!(true), "q_proj.bias"),
+        ("phi3", "num_key_value_heads", json!(4), "qkv_proj"),
+        ("phi3", "intermediate_size", json!(24), "gate_up_proj"),
+        ("phi3", "partial_rotary_factor", json!(1.0), "short_factor"),
+        (
+            "phi3",
+            "rope_scaling",
+            json!({"type": "su"}),
+            "short_factor",
+        ),
+        ("gpt2", "n_head", json!(5), "attention heads"),
+        ("gpt2", "n_inner", json!(64), "c_fc"),
+        ("gpt2", "n_positions", json!(64), "wpe"),
+        ("gpt2", "n_embd", json!(0), "n_embd"),
+        (
+            "llama-yarn",
+            "rope_scaling",
+            json!({"type": "yarn", "factor": 0}),
+            "factor",
+        ),
+        (
+            "llama-dynamic",
+            "rope_parameters",
+            json!({"rope_type": "dynamic"}),
+            "factor",
+        ),
+    ] {
+        refused(name, field, value, Reason::ModelInvalid, named);
+    }
+}
+
+#[test]
+fn what_the_newer_families_do_not_compute_is_refused_by_name() {
+    for (name, field, value, named) in [
+        (
+            "gemma3",
+            "attn_logit_softcapping",
+            json!(50.0),
+            "attn_logit_softcapping",
+        ),
+        (
+            "gemma3",
+            "use_bidirectional_attention",
+            json!(true),
+            "use_bidirectional_attention",
+        ),
+        (
+            "phi3",
+            "rope_scaling",
+            json!({"type": "linear", "factor": 2.0}),
+            "Phi 3",
+        ),
+        ("gpt2", "add_cross_attention", json!(true), "cross"),
+    ] {
+        refused(name, field, value, Reason::UnsupportedFormat, named);
+    }
+}

@@ -1,13 +1,15 @@
-//! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3 and Gemma 2, and
-//! the reward models with code of their own that are built on them (INF-ORM, GRM, Qwen2.5-RM, OpenRLHF's).
+//! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3, Gemma 1
+//! to 3, OLMo 2 and Phi 3, and the reward models with code of their own that are built on them (INF-ORM, GRM,
+//! Qwen2.5-RM, OpenRLHF's).
 //!
 //! Owns the layers. Source of the names and formulas: transformers
-//! `models/{llama,mistral,qwen2,qwen3,gemma2}`. Invariant: what follows the token that the
+//! `models/{llama,mistral,qwen2,qwen3,gemma,gemma2,gemma3,olmo2,phi3}`. Invariant: what follows the token that the
 //! readout reads cannot change the score and is not computed.
 
 use candle_core::{Result, Tensor};
 
-use super::decoder_config::{DecoderConfig, Family};
+use super::decoder_config::DecoderConfig;
+use super::decoder_family::{HeadNorms, Norms};
 use super::readout::Readout;
 use super::stack::through;
 use super::{Architecture, Inputs, Kind};
@@ -22,16 +24,20 @@ use crate::weights::Weights;
 struct Layer {
     attention: Attention,
     activation: Activation,
-    input_norm: RmsNorm,
+    /// Whether its positions are those of layers that slide.
+    local: bool,
+    input_norm: Option<RmsNorm>,
     query: Linear,
     key: Linear,
     value: Linear,
     output: Linear,
-    /// Of each head's queries and keys (Qwen3).
+    /// Of queries and keys (Qwen3, Gemma 3, OLMo 2).
     head_norms: Option<(RmsNorm, RmsNorm)>,
-    /// Of what attention and feed-forward give (Gemma 2).
-    output_norms: Option<(RmsNorm, RmsNorm)>,
-    inner_norm: RmsNorm,
+    /// Of what attention gives (Gemma 2 and 3, OLMo 2).
+    mixed_norm: Option<RmsNorm>,
+    inner_norm: Option<RmsNorm>,
+    /// Of what the feed-forward part gives.
+    output_norm: Option<RmsNorm>,
     gated: Linear,
     down: Linear,
 }
@@ -39,9 +45,11 @@ struct Layer {
 #[derive(Debug)]
 struct Decoder {
     words: Embedding,
-    /// Embeddings are multiplied by it (Gemma 2).
+    /// Embeddings are multiplied by it (Gemma).
     embedding_scale: Option<f64>,
     rotary: Rotary,
+    /// That of layers that slide, where it is another one (Gemma 3).
+    local_rotary: Option<Rotary>,
     layers: Vec<Layer>,
     norm: RmsNorm,
     readout: Readout,
@@ -67,6 +75,10 @@ pub(super) fn load(
         words: Embedding::load(weights, &words, config.vocabulary, config.hidden)?,
         embedding_scale: embedding_scale(&config),
         rotary: config.rope.rotary(config.width)?,
+        local_rotary: match &config.local_rope {
+            None => None,
+            Some(rope) => Some(rope.rotary(config.width)?),
+        },
         layers,
         norm: norm(weights, &format!("{prefix}norm"), config.hidden, &config)?,
         readout: Readout::load(weights, shared, config.hidden, config.pad)?,
@@ -77,10 +89,7 @@ pub(super) fn load(
 
 fn embedding_scale(config: &DecoderConfig) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
-    match config.family {
-        Family::Gemma2 => Some((config.hidden as f64).sqrt()),
-        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => None,
-    }
+    config.traits.gemma.then(|| (config.hidden as f64).sqrt())
 }
 
 fn norm(
@@ -89,11 +98,48 @@ fn norm(
     width: usize,
     config: &DecoderConfig,
 ) -> std::result::Result<RmsNorm, LoadError> {
-    let offset = match config.family {
-        Family::Gemma2 => 1.0,
-        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => 0.0,
-    };
+    let offset = if config.traits.gemma { 1.0 } else { 0.0 };
     RmsNorm::load(weights, name, width, config.eps, offset)
+}
+
+/// Queries, keys and values of one layer.
+fn projections(
+    weights: &Weights,
+    prefix: &str,
+    config: &DecoderConfig,
+) -> std::result::Result<[Linear; 3], LoadError> {
+    let queries = config.heads * config.width;
+    let keys = config.groups * config.width;
+    let bias = Bias::said(config.biases.inputs);
+    if config.traits.fused {
+        let name = format!("{prefix}.self_attn.qkv_proj");
+        return Linear::load_joint(weights, &name, config.hidden, [queries, keys, keys], bias);
+    }
+    let linear = |name: &str, width| {
+        let name = format!("{prefix}.self_attn.{name}");
+        Linear::load(weights, &name, (config.hidden, width), bias)
+    };
+    Ok([
+        linear("q_proj", queries)?,
+        linear("k_proj", keys)?,
+        linear("v_proj", keys)?,
+    ])
+}
+
+/// The first half of the feed-forward part of one layer.
+fn gated(
+    weights: &Weights,
+    prefix: &str,
+    config: &DecoderConfig,
+) -> std::result::Result<Linear, LoadError> {
+    let sizes = (config.hidden, config.inner);
+    let bias = Bias::said(config.biases.inner);
+    let name = |name: &str| format!("{prefix}.mlp.{name}");
+    if config.traits.fused {
+        return Linear::load_gated_joint(weights, &name("gate_up_proj"), sizes, bias);
+    }
+    let names = (name("gate_proj"), name("up_proj"));
+    Linear::load_gated(weights, (&names.0, &names.1), sizes, bias)
 }
 
 impl Layer {
@@ -105,61 +151,59 @@ impl Layer {
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden, config.inner);
         let query_width = config.heads * config.width;
-        let key_width = config.groups * config.width;
         let linear = |name: &str, input, output, bias| {
             let name = format!("{prefix}.{name}");
             Linear::load(weights, &name, (input, output), Bias::said(bias))
         };
-        let biases = config.biases;
         let norm = |name: &str, width| norm(weights, &format!("{prefix}.{name}"), width, config);
-        let (head_norms, output_norms, inner_norm) = match config.family {
-            Family::Llama | Family::Mistral | Family::Qwen2 => {
-                (None, None, "post_attention_layernorm")
-            }
-            Family::Qwen3 => (
-                Some((
-                    norm("self_attn.q_norm", config.width)?,
-                    norm("self_attn.k_norm", config.width)?,
-                )),
-                None,
-                "post_attention_layernorm",
-            ),
-            Family::Gemma2 => (
-                None,
-                Some((
-                    norm("post_attention_layernorm", hidden)?,
-                    norm("post_feedforward_layernorm", hidden)?,
-                )),
-                "pre_feedforward_layernorm",
+        let of_heads = |queries, keys| -> std::result::Result<_, LoadError> {
+            let (q, k) = ("self_attn.q_norm", "self_attn.k_norm");
+            Ok(Some((norm(q, queries)?, norm(k, keys)?)))
+        };
+        let traits = &config.traits;
+        // What OLMo 2 and Gemma call behind attention is before the feed-forward part elsewhere.
+        let (before, mixed, inside, after) = match traits.norms {
+            Norms::Before => (true, None, Some("post_attention_layernorm"), false),
+            Norms::After => (false, Some("post_attention_layernorm"), None, true),
+            Norms::Around => (
+                true,
+                Some("post_attention_layernorm"),
+                Some("pre_feedforward_layernorm"),
+                true,
             ),
         };
+        let maybe = |name: Option<&str>| name.map(|name| norm(name, hidden)).transpose();
+        let [query, key, value] = projections(weights, prefix, config)?;
         Ok(Self {
             attention: config.attention(index),
             activation: config.activation,
-            input_norm: norm("input_layernorm", hidden)?,
-            query: linear("self_attn.q_proj", hidden, query_width, biases.inputs)?,
-            key: linear("self_attn.k_proj", hidden, key_width, biases.inputs)?,
-            value: linear("self_attn.v_proj", hidden, key_width, biases.inputs)?,
-            output: linear("self_attn.o_proj", query_width, hidden, biases.output)?,
-            head_norms,
-            output_norms,
-            inner_norm: norm(inner_norm, hidden)?,
-            gated: Linear::load_gated(
-                weights,
-                (
-                    &format!("{prefix}.mlp.gate_proj"),
-                    &format!("{prefix}.mlp.up_proj"),
-                ),
-                (hidden, inner),
-                Bias::said(biases.inner),
+            local: config.slides(index),
+            input_norm: maybe(before.then_some("input_layernorm"))?,
+            query,
+            key,
+            value,
+            output: linear(
+                "self_attn.o_proj",
+                query_width,
+                hidden,
+                config.biases.output,
             )?,
-            down: linear("mlp.down_proj", inner, hidden, biases.inner)?,
+            head_norms: match traits.head_norms {
+                HeadNorms::None => None,
+                HeadNorms::Each => of_heads(config.width, config.width)?,
+                HeadNorms::Together => of_heads(query_width, config.groups * config.width)?,
+            },
+            mixed_norm: maybe(mixed)?,
+            inner_norm: maybe(inside)?,
+            output_norm: maybe(after.then_some("post_feedforward_layernorm"))?,
+            gated: gated(weights, prefix, config)?,
+            down: linear("mlp.down_proj", inner, hidden, config.biases.inner)?,
         })
     }
 
     /// What attention makes of each token, before it is projected.
     fn mix(&self, pass: &Pass<'_>, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let x = self.input_norm.forward(pass, x)?;
+        let x = normed(pass, self.input_norm.as_ref(), x)?;
         let mut query = self.query.forward(pass, &x)?;
         let mut key = self.key.forward(pass, &x)?;
         if let Some((query_norm, key_norm)) = &self.head_norms {
@@ -175,14 +219,18 @@ impl Layer {
 
     /// What follows: `x` is the layer's input, `mixed` what attention made of it; of all tokens, or of some.
     fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let (attention_norm, inner_norm) = match &self.output_norms {
-            Some((attention, inner)) => (Some(attention), Some(inner)),
-            None => (None, None),
-        };
-        let x = onto(pass, &self.output, mixed, attention_norm, x)?;
-        let normed = self.inner_norm.forward(pass, &x)?;
-        let inner = self.gated.activated(pass, &normed, self.activation)?;
-        onto(pass, &self.down, &inner, inner_norm, &x)
+        let x = onto(pass, &self.output, mixed, self.mixed_norm.as_ref(), x)?;
+        let inner = normed(pass, self.inner_norm.as_ref(), &x)?;
+        let inner = self.gated.activated(pass, &inner, self.activation)?;
+        onto(pass, &self.down, &inner, self.output_norm.as_ref(), &x)
+    }
+}
+
+/// What the norm makes of `x`, where there is one.
+fn normed(pass: &Pass<'_>, norm: Option<&RmsNorm>, x: &Tensor) -> Result<Tensor> {
+    match norm {
+        None => Ok(x.clone()),
+        Some(norm) => norm.forward(pass, x),
     }
 }
 
@@ -207,7 +255,11 @@ impl Architecture for Decoder {
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
-        let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
+        let local = self.local_rotary.as_ref().map(|rotary| rotary.at(pass));
+        let mix = |layer: &Layer, x: &Tensor| {
+            let own = local.as_ref().filter(|_| layer.local);
+            layer.mix(pass, x, own.unwrap_or(&angles))
+        };
         let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
         self.readout.forward(pass, &self.norm.forward(pass, &x)?)

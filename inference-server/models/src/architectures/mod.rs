@@ -10,7 +10,9 @@ mod deberta_config;
 mod deberta_positions;
 mod decoder;
 mod decoder_config;
+mod decoder_family;
 mod encoder;
+mod gpt2;
 mod gpt_neox;
 mod head;
 mod modernbert;
@@ -89,8 +91,13 @@ const SUPPORTED: &[(&str, Load)] = &[
     ("MistralForSequenceClassification", decoder::load),
     ("Qwen2ForSequenceClassification", decoder::load),
     ("Qwen3ForSequenceClassification", decoder::load),
+    ("GemmaForSequenceClassification", decoder::load),
     ("Gemma2ForSequenceClassification", decoder::load),
+    ("Gemma3TextForSequenceClassification", decoder::load),
+    ("Olmo2ForSequenceClassification", decoder::load),
+    ("Phi3ForSequenceClassification", decoder::load),
     ("GPTNeoXForSequenceClassification", gpt_neox::load),
+    ("GPT2ForSequenceClassification", gpt2::load),
     ("INFORMForSequenceClassification", decoder::load),
     ("GRewardModel", decoder::load),
     ("RewardModel", decoder::load),
