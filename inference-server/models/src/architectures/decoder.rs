@@ -1,5 +1,5 @@
 //! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3, Gemma 1
-//! to 3, OLMo 2 and Phi 3, and the reward models with code of their own that are built on them (INF-ORM, GRM,
+//! to 3, `OLMo` 2 and Phi 3, and the reward models with code of their own that are built on them (INF-ORM, GRM,
 //! Qwen2.5-RM, OpenRLHF's).
 //!
 //! Owns the layers. Source of the names and formulas: transformers
@@ -31,9 +31,9 @@ struct Layer {
     key: Linear,
     value: Linear,
     output: Linear,
-    /// Of queries and keys (Qwen3, Gemma 3, OLMo 2).
+    /// Of queries and keys (Qwen3, Gemma 3, `OLMo` 2).
     head_norms: Option<(RmsNorm, RmsNorm)>,
-    /// Of what attention gives (Gemma 2 and 3, OLMo 2).
+    /// Of what attention gives (Gemma 2 and 3, `OLMo` 2).
     mixed_norm: Option<RmsNorm>,
     inner_norm: Option<RmsNorm>,
     /// Of what the feed-forward part gives.
@@ -161,7 +161,7 @@ impl Layer {
             Ok(Some((norm(q, queries)?, norm(k, keys)?)))
         };
         let traits = &config.traits;
-        // What OLMo 2 and Gemma call behind attention is before the feed-forward part elsewhere.
+        // What `OLMo` 2 and Gemma call behind attention is before the feed-forward part elsewhere.
         let (before, mixed, inside, after) = match traits.norms {
             Norms::Before => (true, None, Some("post_attention_layernorm"), false),
             Norms::After => (false, Some("post_attention_layernorm"), None, true),

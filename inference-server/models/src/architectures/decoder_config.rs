@@ -314,7 +314,7 @@ impl Fields {
             | Family::Olmo2
             | Family::Phi3 => self.hidden_act,
         };
-        said.unwrap_or(family.traits().activation)
+        said.unwrap_or_else(|| family.traits().activation)
     }
 
     /// The window of layers that slide; `said` is whether the file has the field, be it null.

@@ -26,7 +26,7 @@ pub(super) enum Family {
 pub(super) enum Norms {
     /// Of what attention and feed-forward get.
     Before,
-    /// Of what they give (OLMo 2).
+    /// Of what they give (`OLMo` 2).
     After,
     /// Of both (Gemma 2 and 3).
     Around,
@@ -38,7 +38,7 @@ pub(super) enum HeadNorms {
     None,
     /// Of each head by itself (Qwen3, Gemma 3).
     Each,
-    /// Of all heads together (OLMo 2).
+    /// Of all heads together (`OLMo` 2).
     Together,
 }
 

@@ -78,7 +78,8 @@ impl Gpt2Config {
     }
 
     fn inner(&self) -> usize {
-        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
+        self.n_inner
+            .unwrap_or_else(|| self.n_embd.saturating_mul(4))
     }
 
     fn attention(&self, layer: usize) -> Attention {
