@@ -78,7 +78,7 @@ fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
 #[test]
 fn heads_formats_and_configs_that_those_lack_score_as_transformers_does() {
     let folders = references("parity-extra");
-    assert_eq!(folders.len(), 27);
+    assert_eq!(folders.len(), 29);
     for folder in folders {
         println!("{}", check(&folder));
     }
@@ -172,6 +172,10 @@ fn the_references_notice_what_they_are_there_for() {
         ("phi3", "original_max_position_embeddings", json!(64)),
         ("gpt2", "scale_attn_by_inverse_layer_idx", json!(false)),
         ("gpt2", "activation_function", json!("gelu")),
+        ("mixtral", "num_experts_per_tok", json!(1)),
+        ("mixtral", "sliding_window", Value::Null),
+        ("qwen3-moe", "norm_topk_prob", json!(true)),
+        ("qwen3-moe", "num_experts_per_tok", json!(2)),
         ("llama-yarn", "rope_scaling", Value::Null),
         ("openrlhf", "std", json!(1.6)),
         ("openrlhf", "mean", json!(0.7)),

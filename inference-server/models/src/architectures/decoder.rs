@@ -1,15 +1,16 @@
 //! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3, Gemma 1
-//! to 3, `OLMo` 2 and Phi 3, and the reward models with code of their own that are built on them (INF-ORM, GRM,
+//! to 3, `OLMo` 2, Phi 3, Mixtral and Qwen3-MoE, and the reward models with code of their own that are built on them (INF-ORM, GRM,
 //! Qwen2.5-RM, OpenRLHF's).
 //!
 //! Owns the layers. Source of the names and formulas: transformers
-//! `models/{llama,mistral,qwen2,qwen3,gemma,gemma2,gemma3,olmo2,phi3}`. Invariant: what follows the token that the
+//! `models/{llama,mistral,qwen2,qwen3,gemma,gemma2,gemma3,olmo2,phi3,mixtral,qwen3_moe}`. Invariant: what follows the token that the
 //! readout reads cannot change the score and is not computed.
 
 use candle_core::{Result, Tensor};
 
 use super::decoder_config::DecoderConfig;
 use super::decoder_family::{HeadNorms, Norms};
+use super::experts::Experts;
 use super::readout::Readout;
 use super::stack::through;
 use super::{Architecture, Inputs, Kind};
@@ -38,8 +39,16 @@ struct Layer {
     inner_norm: Option<RmsNorm>,
     /// Of what the feed-forward part gives.
     output_norm: Option<RmsNorm>,
-    gated: Linear,
-    down: Linear,
+    feed: Feed,
+}
+
+/// The feed-forward part of a layer.
+#[derive(Debug)]
+enum Feed {
+    /// A gated layer, and the one behind it.
+    Dense(Linear, Linear),
+    /// Some of several for each token (Mixtral, Qwen3-MoE).
+    Sparse(Experts),
 }
 
 #[derive(Debug)]
@@ -196,8 +205,13 @@ impl Layer {
             mixed_norm: maybe(mixed)?,
             inner_norm: maybe(inside)?,
             output_norm: maybe(after.then_some("post_feedforward_layernorm"))?,
-            gated: gated(weights, prefix, config)?,
-            down: linear("mlp.down_proj", inner, hidden, config.biases.inner)?,
+            feed: match config.sparse.as_ref().and_then(|all| all.of_layer(index)) {
+                Some(choice) => Feed::Sparse(Experts::load(weights, prefix, hidden, choice)?),
+                None => Feed::Dense(
+                    gated(weights, prefix, config)?,
+                    linear("mlp.down_proj", inner, hidden, config.biases.inner)?,
+                ),
+            },
         })
     }
 
@@ -221,8 +235,13 @@ impl Layer {
     fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
         let x = onto(pass, &self.output, mixed, self.mixed_norm.as_ref(), x)?;
         let inner = normed(pass, self.inner_norm.as_ref(), &x)?;
-        let inner = self.gated.activated(pass, &inner, self.activation)?;
-        onto(pass, &self.down, &inner, self.output_norm.as_ref(), &x)
+        match &self.feed {
+            Feed::Dense(gated, down) => {
+                let inner = gated.activated(pass, &inner, self.activation)?;
+                onto(pass, down, &inner, self.output_norm.as_ref(), &x)
+            }
+            Feed::Sparse(experts) => x + experts.forward(pass, &inner, self.activation)?,
+        }
     }
 }
 

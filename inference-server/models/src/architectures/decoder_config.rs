@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 
+use super::decoder_experts::Sparse;
 use super::decoder_family::{Family, Traits};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
@@ -97,6 +98,8 @@ pub(super) struct DecoderConfig {
     /// That of layers that slide, where it is another one (Gemma 3).
     pub(super) local_rope: Option<Rope>,
     pub(super) biases: Biases,
+    /// Which layers have experts.
+    pub(super) sparse: Option<Sparse>,
     scale: f64,
     cap: Option<f64>,
     window: Option<usize>,
@@ -136,6 +139,7 @@ impl DecoderConfig {
             rope,
             local_rope,
             biases: fields.biases(family),
+            sparse: Sparse::read(family, config)?,
             scale: fields.scale(family, width)?,
             cap: fields.cap(family, said("attn_logit_softcapping"))?,
             window: fields.window(family, said("sliding_window")),
@@ -151,7 +155,7 @@ impl DecoderConfig {
         let listed = listed.map(|kind| kind == "sliding_attention");
         match self.family {
             Family::Llama | Family::Gemma | Family::Olmo2 => false,
-            Family::Mistral | Family::Phi3 => true,
+            Family::Mistral | Family::Phi3 | Family::Mixtral | Family::Qwen3Moe => true,
             Family::Qwen2 | Family::Qwen3 => listed.unwrap_or(layer >= self.max_window_layers),
             Family::Gemma2 => listed.unwrap_or_else(|| layer.is_multiple_of(2)),
             Family::Gemma3 => listed.unwrap_or_else(|| !(layer + 1).is_multiple_of(self.pattern)),
@@ -179,10 +183,11 @@ impl Fields {
     fn biases(&self, family: Family) -> Biases {
         let attention = self.attention_bias == Some(true);
         let (inputs, output) = match family {
-            Family::Mistral | Family::Phi3 => (false, false),
+            Family::Mistral | Family::Phi3 | Family::Mixtral => (false, false),
             Family::Qwen2 => (true, false),
             Family::Llama
             | Family::Qwen3
+            | Family::Qwen3Moe
             | Family::Gemma
             | Family::Gemma2
             | Family::Gemma3
@@ -205,7 +210,9 @@ impl Fields {
             | Family::Qwen3
             | Family::Gemma
             | Family::Olmo2
-            | Family::Phi3 => as_float(width),
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => as_float(width),
         };
         if scalar > 0.0 {
             return Ok(1.0 / scalar.sqrt());
@@ -235,7 +242,9 @@ impl Fields {
             | Family::Gemma
             | Family::Gemma3
             | Family::Olmo2
-            | Family::Phi3 => Ok(None),
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => Ok(None),
         }
     }
 
@@ -312,7 +321,9 @@ impl Fields {
             | Family::Qwen2
             | Family::Qwen3
             | Family::Olmo2
-            | Family::Phi3 => self.hidden_act,
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => self.hidden_act,
         };
         said.unwrap_or_else(|| family.traits().activation)
     }
@@ -327,8 +338,10 @@ impl Fields {
         match family {
             Family::Llama | Family::Gemma | Family::Olmo2 => None,
             Family::Mistral | Family::Gemma2 | Family::Gemma3 => window,
-            Family::Phi3 => self.sliding_window,
-            Family::Qwen2 | Family::Qwen3 => window.filter(|_| self.use_sliding_window),
+            Family::Phi3 | Family::Mixtral => self.sliding_window,
+            Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => {
+                window.filter(|_| self.use_sliding_window)
+            }
         }
     }
 }
@@ -347,7 +360,12 @@ fn ropes(family: Family, config: &Config) -> Result<(Rope, Option<Rope>), LoadEr
         | Family::Qwen3
         | Family::Gemma
         | Family::Gemma2
-        | Family::Olmo2 => Ok((Rope::read(config, "full_attention", 10_000.0, 1.0)?, None)),
+        | Family::Olmo2
+        | Family::Mixtral
+        | Family::Qwen3Moe => {
+            let theta = family.traits().theta;
+            Ok((Rope::read(config, "full_attention", theta, 1.0)?, None))
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum Family {
     Gemma3,
     Olmo2,
     Phi3,
+    Mixtral,
+    Qwen3Moe,
 }
 
 /// Where the norms of a layer are.
@@ -55,6 +57,8 @@ pub(super) struct Traits {
     pub(super) activation: Activation,
     /// The epsilon of norms where a file says nothing.
     pub(super) eps: f64,
+    /// The base of rotary frequencies where a file says nothing.
+    pub(super) theta: f64,
     /// The padding token where a file says nothing; null in a file is none.
     pub(super) pad: Option<i64>,
     /// Where norms are.
@@ -73,6 +77,7 @@ const LLAMA: Traits = Traits {
     positions: 2_048,
     activation: Activation::Silu,
     eps: 1e-6,
+    theta: 10_000.0,
     pad: None,
     norms: Norms::Before,
     head_norms: HeadNorms::None,
@@ -90,7 +95,8 @@ const GEMMA: Traits = Traits {
     ..LLAMA
 };
 
-const SERVED: &str = "llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, olmo2 or phi3";
+const SERVED: &str =
+    "llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, olmo2, phi3, mixtral or qwen3_moe";
 
 impl Family {
     /// By the architecture's name; GRM and `OpenRLHF` wrap several backbones, which `model_type` tells apart.
@@ -111,6 +117,8 @@ impl Family {
             "Gemma3Text" => Ok(Self::Gemma3),
             "Olmo2" => Ok(Self::Olmo2),
             "Phi3" => Ok(Self::Phi3),
+            "Mixtral" => Ok(Self::Mixtral),
+            "Qwen3Moe" => Ok(Self::Qwen3Moe),
             "GRewardModel" | "RewardModel" => Self::wrapped(config.model_type()).ok_or_else(|| {
                 LoadError::unsupported(format!("{name} is served where model_type is {SERVED}"))
             }),
@@ -129,6 +137,8 @@ impl Family {
             "gemma3_text" => Some(Self::Gemma3),
             "olmo2" => Some(Self::Olmo2),
             "phi3" => Some(Self::Phi3),
+            "mixtral" => Some(Self::Mixtral),
+            "qwen3_moe" => Some(Self::Qwen3Moe),
             _ => None,
         }
     }
@@ -179,6 +189,19 @@ impl Family {
                 eps: 1e-5,
                 pad: Some(32_000),
                 fused: true,
+                ..LLAMA
+            },
+            Self::Mixtral => Traits {
+                groups: Some(8),
+                positions: 131_072,
+                eps: 1e-5,
+                theta: 1_000_000.0,
+                ..LLAMA
+            },
+            Self::Qwen3Moe => Traits {
+                groups: Some(4),
+                positions: 32_768,
+                head_norms: HeadNorms::Each,
                 ..LLAMA
             },
         }

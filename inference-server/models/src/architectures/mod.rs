@@ -10,8 +10,10 @@ mod deberta_config;
 mod deberta_positions;
 mod decoder;
 mod decoder_config;
+mod decoder_experts;
 mod decoder_family;
 mod encoder;
+mod experts;
 mod gpt2;
 mod gpt_neox;
 mod head;
@@ -96,6 +98,8 @@ const SUPPORTED: &[(&str, Load)] = &[
     ("Gemma3TextForSequenceClassification", decoder::load),
     ("Olmo2ForSequenceClassification", decoder::load),
     ("Phi3ForSequenceClassification", decoder::load),
+    ("MixtralForSequenceClassification", decoder::load),
+    ("Qwen3MoeForSequenceClassification", decoder::load),
     ("GPTNeoXForSequenceClassification", gpt_neox::load),
     ("GPT2ForSequenceClassification", gpt2::load),
     ("INFORMForSequenceClassification", decoder::load),
