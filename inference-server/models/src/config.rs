@@ -57,7 +57,11 @@ impl Config {
             })?;
         // transformers counts two labels where a file says nothing; the reward models that came
         // with code of their own have one.
-        let default = if architecture.ends_with("ForSequenceClassification") {
+        let of_transformers = ["ForSequenceClassification", "ForTokenClassification"];
+        let default = if of_transformers
+            .iter()
+            .any(|end| architecture.ends_with(end))
+        {
             2
         } else {
             1

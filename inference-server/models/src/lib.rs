@@ -24,6 +24,7 @@ pub mod numbers;
 pub mod output;
 pub mod packed;
 pub mod rope;
+mod rope_scaling;
 pub mod threads;
 pub mod tokenizer;
 mod tokenizer_config;

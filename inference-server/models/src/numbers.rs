@@ -124,6 +124,28 @@ impl Stored {
         }
     }
 
+    /// A matrix with its rows as columns.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let [rows, columns] = *self.shape else {
+            return self.clone();
+        };
+        let width = self.numbers.width();
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for column in 0..columns {
+            for row in 0..rows {
+                let start = (row * columns + column) * width;
+                let number = self.bytes.get(start..start + width);
+                bytes.extend_from_slice(number.unwrap_or_default());
+            }
+        }
+        Self {
+            numbers: self.numbers,
+            shape: vec![columns, rows],
+            bytes,
+        }
+    }
+
     /// The rows of a matrix, or numbers of a vector, that `rows` names, in that order.
     #[must_use]
     pub fn rows(&self, rows: impl Iterator<Item = usize>) -> Self {

@@ -1,13 +1,14 @@
 //! The rotary part of `config.json`, in its old and new forms.
 //!
-//! Owns `rope_theta`, `rope_scaling` and `rope_parameters`. Invariant: a way of scaling that is not
-//! served is refused by name; it would give plausible scores that are wrong.
+//! Owns `rope_theta`, and where `rope_scaling` and `rope_parameters` are. Must not know of the ways of scaling.
+//! Invariant: what it hands out can be computed with.
 
 use serde::Deserialize;
 
 use crate::config::Config;
 use crate::error::LoadError;
 use crate::layers::{Rotary, Scaling};
+use crate::rope_scaling::{Lengths, Parameters, positive};
 
 /// What a file says about rotary positions.
 #[derive(Clone, Debug)]
@@ -29,30 +30,14 @@ struct Fields {
     rotary_pct: Option<f64>,
     #[serde(default)]
     rope_scaling: Option<Parameters>,
+    /// Of layers that slide, in the old form (Gemma 3).
+    #[serde(default)]
+    rope_local_base_freq: Option<f64>,
+    #[serde(flatten)]
+    lengths: Lengths,
     /// Parameters, or parameters by type of layer.
     #[serde(default)]
     rope_parameters: Option<serde_json::Value>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-struct Parameters {
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default)]
-    rope_type: Option<String>,
-    /// Its old name; some files have both.
-    #[serde(default, rename = "type")]
-    old_type: Option<String>,
-    #[serde(default)]
-    factor: Option<f64>,
-    #[serde(default)]
-    low_freq_factor: Option<f64>,
-    #[serde(default)]
-    high_freq_factor: Option<f64>,
-    #[serde(default)]
-    original_max_position_embeddings: Option<f64>,
-    #[serde(default)]
-    partial_rotary_factor: Option<f64>,
 }
 
 impl Rope {
@@ -63,32 +48,42 @@ impl Rope {
     /// `UnsupportedFormat` for a way of scaling that is not served, `ModelInvalid` for numbers that
     /// cannot be.
     pub fn read(config: &Config, layer: &str, theta: f64, partial: f64) -> Result<Self, LoadError> {
+        let mut fields: Fields = config.part()?;
+        let parameters = fields.parameters(layer)?;
+        fields.rope(&parameters, theta, partial)
+    }
+
+    /// The same for Phi 3, whose names for its scaling are its own.
+    ///
+    /// # Errors
+    /// As [`Rope::read`].
+    pub fn read_phi3(config: &Config) -> Result<Self, LoadError> {
+        let mut fields: Fields = config.part()?;
+        let parameters = fields.parameters("full_attention")?.of_phi3()?;
+        fields.rope(&parameters, 10_000.0, 1.0)
+    }
+
+    /// The parameters of layers that slide, where they have their own: in the old form `rope_local_base_freq`,
+    /// without any scaling. What the file leaves out is `theta`.
+    ///
+    /// # Errors
+    /// As [`Rope::read`], and where `rope_parameters` are not told apart by type of layer.
+    pub fn read_local(config: &Config, theta: f64) -> Result<Self, LoadError> {
         let fields: Fields = config.part()?;
-        let parameters = match fields.rope_parameters {
-            Some(value) => Some(parameters(value, layer)?),
-            None => fields.rope_scaling,
+        let Some(all) = &fields.rope_parameters else {
+            let theta = fields.rope_local_base_freq.unwrap_or(theta);
+            return Ok(Self {
+                theta: positive("rope_local_base_freq", Some(theta))?,
+                scaling: Scaling::None,
+                partial: 1.0,
+            });
+        };
+        if all.get("sliding_attention").is_none() || all.get("full_attention").is_none() {
+            return Err(LoadError::invalid(
+                "config.json: rope_parameters need full_attention and sliding_attention, each with its own, for this architecture",
+            ));
         }
-        .unwrap_or_default();
-        let theta = parameters
-            .rope_theta
-            .or(fields.rope_theta)
-            .or(fields.rotary_emb_base)
-            .unwrap_or(theta);
-        let partial = parameters
-            .partial_rotary_factor
-            .or(fields.partial_rotary_factor)
-            .or(fields.rotary_pct)
-            .unwrap_or(partial);
-        if !(0.0..=1.0).contains(&partial) {
-            return Err(LoadError::invalid(format!(
-                "config.json: partial_rotary_factor is {partial}, which is no share"
-            )));
-        }
-        Ok(Self {
-            theta: positive("rope_theta", Some(theta))?,
-            scaling: parameters.scaling()?,
-            partial,
-        })
+        Self::read(config, "sliding_attention", theta, 1.0)
     }
 
     /// For heads of `width` numbers.
@@ -108,7 +103,50 @@ impl Rope {
                 "config.json: {turned} numbers of a head cannot be turned in pairs"
             )));
         }
-        Ok(Rotary::new(turned, self.theta, self.scaling))
+        if let Scaling::Long(long) = &self.scaling
+            && [&long.short, &long.long].map(Vec::len) != [turned / 2; 2]
+        {
+            return Err(LoadError::invalid(format!(
+                "config.json: short_factor and long_factor need {} numbers each, one for each pair of a head",
+                turned / 2
+            )));
+        }
+        Ok(Rotary::new(turned, self.theta, &self.scaling))
+    }
+}
+
+impl Fields {
+    /// Those of layers of that type.
+    fn parameters(&mut self, layer: &str) -> Result<Parameters, LoadError> {
+        let own = match self.rope_parameters.take() {
+            Some(value) => Some(parameters(value, layer)?),
+            None => self.rope_scaling.take(),
+        };
+        Ok(own.unwrap_or_default())
+    }
+
+    fn rope(self, parameters: &Parameters, theta: f64, partial: f64) -> Result<Rope, LoadError> {
+        let fields = self;
+        let theta = parameters
+            .rope_theta
+            .or(fields.rope_theta)
+            .or(fields.rotary_emb_base)
+            .unwrap_or(theta);
+        let partial = parameters
+            .partial_rotary_factor
+            .or(fields.partial_rotary_factor)
+            .or(fields.rotary_pct)
+            .unwrap_or(partial);
+        if !(0.0..=1.0).contains(&partial) {
+            return Err(LoadError::invalid(format!(
+                "config.json: partial_rotary_factor is {partial}, which is no share"
+            )));
+        }
+        Ok(Rope {
+            theta: positive("rope_theta", Some(theta))?,
+            scaling: parameters.scaling(fields.lengths)?,
+            partial,
+        })
     }
 }
 
@@ -117,53 +155,6 @@ fn parameters(value: serde_json::Value, layer: &str) -> Result<Parameters, LoadE
     serde_json::from_value::<Option<Parameters>>(own)
         .map(Option::unwrap_or_default)
         .map_err(|error| LoadError::invalid(format!("config.json: rope_parameters: {error}")))
-}
-
-impl Parameters {
-    fn scaling(&self) -> Result<Scaling, LoadError> {
-        match self.rope_type.as_deref().or(self.old_type.as_deref()) {
-            None | Some("default") => Ok(Scaling::None),
-            Some("linear") => Ok(Scaling::Linear {
-                factor: positive("factor", self.factor)?,
-            }),
-            Some("llama3") => {
-                let low = positive("low_freq_factor", self.low_freq_factor)?;
-                let high = positive("high_freq_factor", self.high_freq_factor)?;
-                if high <= low {
-                    return Err(LoadError::invalid(
-                        "config.json: high_freq_factor must be above low_freq_factor",
-                    ));
-                }
-                Ok(Scaling::Llama3 {
-                    factor: positive("factor", self.factor)?,
-                    low,
-                    high,
-                    trained: positive(
-                        "original_max_position_embeddings",
-                        self.original_max_position_embeddings,
-                    )?,
-                })
-            }
-            Some(other) => Err(LoadError::unsupported(format!(
-                "rope_type {other:?} is not served; default, linear and llama3 are"
-            ))),
-        }
-    }
-}
-
-fn positive(field: &str, value: Option<f64>) -> Result<f32, LoadError> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "frequencies are computed in f32, as transformers does"
-    )]
-    let value = value.map(|value| value as f32);
-    value
-        .filter(|value| value.is_finite() && *value > 0.0)
-        .ok_or_else(|| {
-            LoadError::invalid(format!(
-                "config.json: {field} of the rotary positions must be a number above 0"
-            ))
-        })
 }
 
 #[cfg(test)]
@@ -206,9 +197,9 @@ mod tests {
 
     #[test]
     fn scaling_that_is_not_served_is_refused_by_name() {
-        let error = read(r#","rope_scaling":{"rope_type":"yarn","factor":4.0}"#).unwrap_err();
+        let error = read(r#","rope_scaling":{"rope_type":"axial","factor":4.0}"#).unwrap_err();
         assert_eq!(error.reason, Reason::UnsupportedFormat);
-        assert!(error.message.contains("yarn"), "{}", error.message);
+        assert!(error.message.contains("axial"), "{}", error.message);
     }
 
     #[test]
@@ -222,11 +213,21 @@ mod tests {
             r#","rope_scaling":{"rope_type":"llama3","factor":8}"#,
             r#","rope_parameters":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4,"original_max_position_embeddings":64}"#,
             r#","rope_parameters":7"#,
+            r#","rope_scaling":{"type":"dynamic"}"#,
+            r#","rope_scaling":{"type":"yarn","original_max_position_embeddings":64}"#,
+            r#","rope_scaling":{"type":"yarn","factor":4}"#,
+            r#","rope_scaling":{"type":"yarn","factor":4,"original_max_position_embeddings":64,"beta_fast":-1}"#,
+            r#","rope_scaling":{"type":"yarn","factor":4,"original_max_position_embeddings":64,"attention_factor":0}"#,
+            r#","rope_scaling":{"type":"longrope","original_max_position_embeddings":64,"short_factor":[1]}"#,
+            r#","rope_scaling":{"type":"longrope","original_max_position_embeddings":64,"short_factor":[1],"long_factor":[0]}"#,
             r#","partial_rotary_factor":1.5"#,
         ] {
             let error = read(fields).unwrap_err();
             assert_eq!(error.reason, Reason::ModelInvalid, "{fields}");
         }
+        let long = r#","rope_scaling":{"type":"longrope","original_max_position_embeddings":64,"short_factor":[1,1],"long_factor":[2,2]}"#;
+        assert!(read(long).unwrap().rotary(4).is_ok());
+        assert!(read(long).unwrap().rotary(6).is_err());
         assert!(read("").unwrap().rotary(7).is_err());
         assert!(read("").unwrap().rotary(0).is_err());
     }

@@ -90,3 +90,14 @@ fn in_every_number_format() {
         }
     }
 }
+
+/// Frequencies by length, two rotary positions, norms of all heads, learned positions, experts, a normalised reward.
+#[test]
+fn in_f32_of_what_else_there_is_in_decoders() {
+    for folder in references("parity-extra") {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        if ["phi3", "gemma3", "olmo2", "gpt2", "mixtral", "openrlhf"].contains(&name) {
+            check(&folder, Dtype::F32, &[(3, 1), (17, 2), (200, 2)]);
+        }
+    }
+}

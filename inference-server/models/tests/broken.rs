@@ -365,7 +365,7 @@ fn fields_of_one_family_that_cannot_be_are_refused_too() {
 
 #[test]
 fn what_is_not_computed_is_refused_by_name() {
-    let yarn = serde_json::json!({"rope_type": "yarn", "factor": 4.0});
+    let axial = serde_json::json!({"rope_type": "axial", "factor": 4.0});
     for (model, field, value, name) in [
         (
             "deberta-v2",
@@ -373,7 +373,7 @@ fn what_is_not_computed_is_refused_by_name() {
             3.into(),
             "conv_kernel_size",
         ),
-        ("llama", "rope_scaling", yarn, "yarn"),
+        ("llama", "rope_scaling", axial, "axial"),
         (
             "bert",
             "position_embedding_type",

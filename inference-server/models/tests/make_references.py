@@ -5,7 +5,10 @@ Small random models of what tests/fixtures/parity lacks, scored by transformers 
 text at a time; and templates.jsonl, chats as transformers renders them. Everything is seeded: the same versions of the packages below give the same files.
 
     python -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.24.0 tokenizers==0.23.3
-    VENV/bin/python inference-server/models/tests/make_references.py
+    VENV/bin/python inference-server/models/tests/make_references.py [NAME...]
+
+Weights and configs are the same bits on any machine; scores differ in their last digits by CPU, so that
+a new model is made by its name, beside the others.
 
 A model is a function below that returns a module, its config and what is particular about it. Token
 ids come from tokenizer.json as it stands.
@@ -13,6 +16,7 @@ ids come from tokenizer.json as it stands.
 
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -66,7 +70,7 @@ def fill(module, seed, centre):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(module.named_parameters()):
         values = torch.randn(parameter.shape, generator=generator)
-        norm = "norm" in name.lower() and name.endswith("weight")
+        norm = ("norm" in name.lower() or "ln_" in name) and name.endswith("weight")
         if norm:
             values = centre + 0.1 * values
         else:
@@ -393,6 +397,239 @@ def grm():
     )
 
 
+class OpenRlhf(nn.Module):
+    """OpenRLHF's reward model: a backbone, a head without bias, the last token of the attention mask."""
+
+    def __init__(self, config, prefix, mean, std):
+        super().__init__()
+        self.config, self.prefix = config, prefix
+        self.normalisation = (mean, std)
+        self.model = transformers.AutoModel.from_config(config)
+        setattr(self, prefix, nn.Linear(config.hidden_size, 1, bias=False))
+
+    def forward(self, attention_mask, **inputs):
+        x = self.model(attention_mask=attention_mask, **inputs).last_hidden_state
+        values = getattr(self, self.prefix)(x).squeeze(-1)
+        last = attention_mask.size(1) - 1 - attention_mask.long().fliplr().argmax(dim=1, keepdim=True)
+        mean, std = self.normalisation
+        return (values.gather(dim=1, index=last) - mean) / std
+
+
+def openrlhf():
+    """Rewards that are normalised, the older name of the head, and padding tokens that count."""
+    config = transformers.LlamaConfig(**DECODER, max_position_embeddings=128, pad_token_id=2, eos_token_id=2)
+
+    def old(config):
+        config = legacy(config)
+        config.pop("id2label", None)
+        config.pop("label2id", None)
+        return {**config, "normalize_reward": True, "mean": 0.75, "std": 1.5}
+
+    return OpenRlhf(config, "value_head", 0.75, 1.5), Spec(
+        "RewardModel",
+        "llama",
+        special=LLAMA_TOKENS,
+        template=LLAMA_TEMPLATE,
+        config=old,
+        texts=["an answer<|eot_id|>", "<|eot_id|>"],
+        logits=lambda module, inputs: module(**inputs)[0],
+    )
+
+
+def openrlhf_score():
+    """The name of the head in the config, whose mean and std are not used; another backbone."""
+    config = transformers.Qwen2Config(**DECODER, max_position_embeddings=128, pad_token_id=0)
+
+    def new(config):
+        extra = {"value_head_prefix": "score", "normalize_reward": False, "mean": 0.75, "std": 1.5}
+        return {**config, **extra}
+
+    return OpenRlhf(config, "score", 0.0, 1.0), Spec(
+        "RewardModel",
+        "qwen2",
+        special=QWEN_TOKENS,
+        template=QWEN_TEMPLATE,
+        config=new,
+        logits=lambda module, inputs: module(**inputs)[0],
+    )
+
+
+def last_token(family, tokenizer, special, template, **rest):
+    """Token classification with one label, read at the last token, as verl reads a reward model."""
+
+    def make():
+        config = getattr(transformers, f"{family}Config")(
+            **DECODER, max_position_embeddings=128, pad_token_id=2, **rest
+        )
+        module = getattr(transformers, f"{family}ForTokenClassification")(config)
+        return module, Spec(
+            f"{family}ForTokenClassification",
+            tokenizer,
+            special=special,
+            template=template,
+            texts=[f"an answer{special['pad_token']}"],
+            logits=lambda module, inputs: module(**inputs).logits[0, -1],
+        )
+
+    return make
+
+
+GEMMA_TOKENS = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+NEOX_TOKENS = {"eos_token": "<|endoftext|>"}
+
+
+def gemma_spec(architecture, config):
+    template = (HERE / "parity/gemma2/chat_template.jinja").read_text()
+    return Spec(
+        architecture,
+        "gemma2",
+        special=GEMMA_TOKENS,
+        template=template,
+        config=config,
+        centre=0.0,
+        texts=["an answer<pad>"],
+    )
+
+
+def gemma():
+    """The first Gemma, whose files say gelu and mean its approximation."""
+    config = transformers.GemmaConfig(
+        **{**DECODER, "vocab_size": 1399}, head_dim=12, max_position_embeddings=128
+    )
+    module = transformers.GemmaForSequenceClassification(config)
+
+    def first(config):
+        return {**legacy(config), "hidden_act": "gelu"}
+
+    return module, gemma_spec("GemmaForSequenceClassification", first)
+
+
+def gemma3(old):
+    """Two rotary positions, of which one is scaled; norms of heads; in the old form and in the new."""
+
+    def make():
+        config = transformers.Gemma3TextConfig(
+            **{**DECODER, "vocab_size": 1399, "num_hidden_layers": 3},
+            head_dim=12,
+            query_pre_attn_scalar=10,
+            sliding_window=8,
+            sliding_window_pattern=3,
+            max_position_embeddings=128,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+            },
+        )
+
+        def as_saved(config):
+            if not old:
+                return config
+            config = dict(config)
+            config["torch_dtype"] = config.pop("dtype")
+            config.pop("layer_types")
+            config.pop("rope_parameters")
+            config["sliding_window_pattern"] = 3
+            config["rope_theta"], config["rope_local_base_freq"] = 50000.0, 500.0
+            config["rope_scaling"] = {"rope_type": "linear", "factor": 8.0}
+            return config
+
+        module = transformers.Gemma3TextForSequenceClassification(config)
+        return module, gemma_spec("Gemma3TextForSequenceClassification", as_saved)
+
+    return make
+
+
+def olmo2():
+    """Norms behind attention and feed-forward, and of all heads together."""
+    config = transformers.Olmo2Config(**DECODER, max_position_embeddings=128, pad_token_id=1)
+    return transformers.Olmo2ForSequenceClassification(config), Spec(
+        "Olmo2ForSequenceClassification", "gpt-neox", special=NEOX_TOKENS
+    )
+
+
+def phi3():
+    """Fused matrices, a window, half of each head turned, and other frequencies in long texts."""
+    config = transformers.Phi3Config(
+        **DECODER,
+        max_position_embeddings=128,
+        original_max_position_embeddings=16,
+        sliding_window=24,
+        pad_token_id=2,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+            "short_factor": [1.0, 1.2],
+            "long_factor": [1.5, 6.0],
+        },
+    )
+
+    def first(config):
+        config = legacy(config)
+        config["partial_rotary_factor"] = config["rope_scaling"].pop("partial_rotary_factor")
+        config["rope_scaling"] = {**config["rope_scaling"], "type": "su"}
+        for name in ["rope_type", "original_max_position_embeddings"]:
+            config["rope_scaling"].pop(name, None)
+        return config
+
+    return transformers.Phi3ForSequenceClassification(config), Spec(
+        "Phi3ForSequenceClassification",
+        "llama",
+        special=LLAMA_TOKENS,
+        template=LLAMA_TEMPLATE,
+        config=first,
+    )
+
+
+def gpt2():
+    """Learned positions, matrices as columns, scores that shrink from layer to layer; no padding token."""
+    config = transformers.GPT2Config(
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        vocab_size=VOCABULARY,
+        n_positions=128,
+        num_labels=1,
+        scale_attn_by_inverse_layer_idx=True,
+    )
+    return transformers.GPT2ForSequenceClassification(config), Spec(
+        "GPT2ForSequenceClassification", "gpt-neox", special=NEOX_TOKENS
+    )
+
+
+def scaled(rope, form=lambda config: config):
+    """Llama with scaled rotary positions."""
+
+    def make():
+        config = transformers.LlamaConfig(
+            **DECODER,
+            head_dim=16,
+            max_position_embeddings=128,
+            pad_token_id=2,
+            rope_parameters={"rope_theta": 10000.0, **rope},
+        )
+        return transformers.LlamaForSequenceClassification(config), Spec(
+            "LlamaForSequenceClassification",
+            "llama",
+            special=LLAMA_TOKENS,
+            template=LLAMA_TEMPLATE,
+            config=form,
+        )
+
+    return make
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+YARN_SAID = {
+    **YARN,
+    "truncate": False,
+    "beta_fast": 8.0,
+    "beta_slow": 0.5,
+    "mscale": 0.7,
+    "mscale_all_dim": 1.3,
+}
+
+
 MODELS = {
     "electra": electra,
     "bert-labels": bert_labels,
@@ -406,6 +643,21 @@ MODELS = {
     "inform": inform,
     "qwen2-reward": qwen2_reward,
     "grm": grm,
+    "openrlhf": openrlhf,
+    "openrlhf-score": openrlhf_score,
+    "gemma": gemma,
+    "gemma3": gemma3(old=False),
+    "gemma3-old": gemma3(old=True),
+    "olmo2": olmo2,
+    "phi3": phi3,
+    "gpt2": gpt2,
+    "llama-yarn": scaled(YARN, legacy),
+    "llama-yarn-said": scaled(YARN_SAID),
+    "llama-dynamic": scaled({"rope_type": "dynamic", "factor": 2.0}),
+    "llama-tokens": last_token("Llama", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
+    "mistral-tokens": last_token("Mistral", "llama", LLAMA_TOKENS, LLAMA_TEMPLATE),
+    "qwen2-tokens": last_token("Qwen2", "qwen2", QWEN_TOKENS, QWEN_TEMPLATE),
+    "qwen3-tokens": last_token("Qwen3", "qwen3", QWEN_TOKENS, QWEN_TEMPLATE, head_dim=12),
 }
 
 
@@ -538,14 +790,16 @@ def write_templates():
     (HERE / "templates.jsonl").write_text("".join(lines))
 
 
-def main():
-    write_templates()
+def main(names):
     torch.set_num_threads(1)
-    shutil.rmtree(OUT, ignore_errors=True)
-    for name, make in MODELS.items():
+    if not names:
+        write_templates()
+        shutil.rmtree(OUT, ignore_errors=True)
+    for name in names or MODELS:
         folder = OUT / name
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        module, spec = make()
+        module, spec = MODELS[name]()
         module.eval()
         module.config._attn_implementation = "eager"
         fill(module, zlib.crc32(name.encode()), spec.centre)
@@ -559,4 +813,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

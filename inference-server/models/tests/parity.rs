@@ -1,9 +1,5 @@
 //! Scores are those of transformers.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -11,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::{
-    Expected, demo, encode, expected, here, input, limit, logits, open, open_as, references,
+    Expected, changed, demo, encode, expected, here, input, limit, logits, open, open_as,
+    references,
 };
 use inference_models::architectures::supported;
 use inference_models::{Dtype, EncodeOptions, Model, TextInput};
@@ -81,7 +78,7 @@ fn the_parity_vectors_are_met_in_scores_and_in_tokens() {
 #[test]
 fn heads_formats_and_configs_that_those_lack_score_as_transformers_does() {
     let folders = references("parity-extra");
-    assert_eq!(folders.len(), 12);
+    assert_eq!(folders.len(), 29);
     for folder in folders {
         println!("{}", check(&folder));
     }
@@ -116,21 +113,6 @@ fn every_architecture_that_is_said_to_be_served_has_a_reference() {
 }
 
 /// The largest difference of a model whose config has one field changed.
-fn changed(name: &str, field: &str, value: serde_json::Value) -> tempfile::TempDir {
-    let source = here("tests/fixtures/parity-extra").join(name);
-    let folder = tempfile::TempDir::new().unwrap();
-    for entry in std::fs::read_dir(&source).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
-    let path = folder.path().join("config.json");
-    let mut config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    config[field] = value;
-    std::fs::write(path, config.to_string()).unwrap();
-    folder
-}
-
 fn difference_with(name: &str, field: &str, value: serde_json::Value) -> f32 {
     let source = here("tests/fixtures/parity-extra").join(name);
     let folder = changed(name, field, value);
@@ -180,6 +162,25 @@ fn the_references_notice_what_they_are_there_for() {
         ("gpt-neox-sequential", "use_parallel_residual", json!(true)),
         ("gpt-neox-sequential", "rotary_emb_base", json!(10_000)),
         ("gpt-neox-sequential", "hidden_act", json!("gelu")),
+        ("gemma3-old", "rope_local_base_freq", json!(10_000)),
+        ("gemma3-old", "rope_theta", json!(500)),
+        ("gemma3-old", "rope_scaling", Value::Null),
+        ("gemma3-old", "sliding_window_pattern", json!(2)),
+        ("gemma3", "query_pre_attn_scalar", json!(12)),
+        ("phi3", "sliding_window", Value::Null),
+        ("phi3", "original_max_position_embeddings", json!(17)),
+        ("phi3", "original_max_position_embeddings", json!(64)),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", json!(false)),
+        ("gpt2", "activation_function", json!("gelu")),
+        ("mixtral", "num_experts_per_tok", json!(1)),
+        ("mixtral", "sliding_window", Value::Null),
+        ("qwen3-moe", "norm_topk_prob", json!(true)),
+        ("qwen3-moe", "num_experts_per_tok", json!(2)),
+        ("llama-yarn", "rope_scaling", Value::Null),
+        ("openrlhf", "std", json!(1.6)),
+        ("openrlhf", "mean", json!(0.7)),
+        ("openrlhf", "normalize_reward", json!(false)),
+        ("openrlhf-score", "normalize_reward", json!(true)),
     ] {
         let difference = difference_with(name, field, value.clone());
         assert!(

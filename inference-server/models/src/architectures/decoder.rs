@@ -1,15 +1,17 @@
-//! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3 and Gemma 2, and
-//! the reward models with code of their own that are built on them (INF-ORM, GRM, Qwen2.5-RM).
+//! Llama-like decoders with a head on the last token: Llama, Mistral, Qwen2, Qwen3, Gemma 1
+//! to 3, `OLMo` 2, Phi 3, Mixtral and Qwen3-MoE, and the reward models with code of their own that are built on them (INF-ORM, GRM,
+//! Qwen2.5-RM, OpenRLHF's).
 //!
-//! Owns the layers and the pooling. Source of the names and formulas: transformers
-//! `models/{llama,mistral,qwen2,qwen3,gemma2}`. Invariant: the pooled token is the rightmost that is
-//! not the padding token, as transformers pools; what follows it cannot change the score and is not
-//! computed.
+//! Owns the layers. Source of the names and formulas: transformers
+//! `models/{llama,mistral,qwen2,qwen3,gemma,gemma2,gemma3,olmo2,phi3,mixtral,qwen3_moe}`. Invariant: what follows the token that the
+//! readout reads cannot change the score and is not computed.
 
 use candle_core::{Result, Tensor};
 
-use super::decoder_config::{DecoderConfig, Family};
-use super::head::Head;
+use super::decoder_config::DecoderConfig;
+use super::decoder_family::{HeadNorms, Norms};
+use super::experts::Experts;
+use super::readout::Readout;
 use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::Config;
@@ -23,31 +25,43 @@ use crate::weights::Weights;
 struct Layer {
     attention: Attention,
     activation: Activation,
-    input_norm: RmsNorm,
+    /// Whether its positions are those of layers that slide.
+    local: bool,
+    input_norm: Option<RmsNorm>,
     query: Linear,
     key: Linear,
     value: Linear,
     output: Linear,
-    /// Of each head's queries and keys (Qwen3).
+    /// Of queries and keys (Qwen3, Gemma 3, `OLMo` 2).
     head_norms: Option<(RmsNorm, RmsNorm)>,
-    /// Of what attention and feed-forward give (Gemma 2).
-    output_norms: Option<(RmsNorm, RmsNorm)>,
-    inner_norm: RmsNorm,
-    gated: Linear,
-    down: Linear,
+    /// Of what attention gives (Gemma 2 and 3, `OLMo` 2).
+    mixed_norm: Option<RmsNorm>,
+    inner_norm: Option<RmsNorm>,
+    /// Of what the feed-forward part gives.
+    output_norm: Option<RmsNorm>,
+    feed: Feed,
+}
+
+/// The feed-forward part of a layer.
+#[derive(Debug)]
+enum Feed {
+    /// A gated layer, and the one behind it.
+    Dense(Linear, Linear),
+    /// Some of several for each token (Mixtral, Qwen3-MoE).
+    Sparse(Experts),
 }
 
 #[derive(Debug)]
 struct Decoder {
     words: Embedding,
-    /// Embeddings are multiplied by it (Gemma 2).
+    /// Embeddings are multiplied by it (Gemma).
     embedding_scale: Option<f64>,
     rotary: Rotary,
+    /// That of layers that slide, where it is another one (Gemma 3).
+    local_rotary: Option<Rotary>,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    head: Head,
-    /// The padding token, where pooling goes by it.
-    pad: Option<i64>,
+    readout: Readout,
     vocabulary: usize,
     max_positions: usize,
 }
@@ -62,11 +76,6 @@ pub(super) fn load(
 ) -> std::result::Result<Box<dyn Architecture>, LoadError> {
     let config = DecoderConfig::read(shared)?;
     let prefix = weights.prefix(&["model.", "model.model.", ""], "embed_tokens.weight");
-    // GRM has a value head, and pools the last token whatever it is.
-    let (head, pad) = match shared.architecture.as_str() {
-        "GRewardModel" => ("v_head.summary", None),
-        _ => ("score", config.pad),
-    };
     let words = format!("{prefix}embed_tokens");
     let layers = (0..config.layers)
         .map(|i| Layer::load(weights, &format!("{prefix}layers.{i}"), &config, i))
@@ -75,10 +84,13 @@ pub(super) fn load(
         words: Embedding::load(weights, &words, config.vocabulary, config.hidden)?,
         embedding_scale: embedding_scale(&config),
         rotary: config.rope.rotary(config.width)?,
+        local_rotary: match &config.local_rope {
+            None => None,
+            Some(rope) => Some(rope.rotary(config.width)?),
+        },
         layers,
         norm: norm(weights, &format!("{prefix}norm"), config.hidden, &config)?,
-        head: Head::load(weights, head, config.hidden, shared.labels.len())?,
-        pad,
+        readout: Readout::load(weights, shared, config.hidden, config.pad)?,
         vocabulary: config.vocabulary,
         max_positions: config.max_positions,
     }))
@@ -86,10 +98,7 @@ pub(super) fn load(
 
 fn embedding_scale(config: &DecoderConfig) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
-    match config.family {
-        Family::Gemma2 => Some((config.hidden as f64).sqrt()),
-        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => None,
-    }
+    config.traits.gemma.then(|| (config.hidden as f64).sqrt())
 }
 
 fn norm(
@@ -98,11 +107,48 @@ fn norm(
     width: usize,
     config: &DecoderConfig,
 ) -> std::result::Result<RmsNorm, LoadError> {
-    let offset = match config.family {
-        Family::Gemma2 => 1.0,
-        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => 0.0,
-    };
+    let offset = if config.traits.gemma { 1.0 } else { 0.0 };
     RmsNorm::load(weights, name, width, config.eps, offset)
+}
+
+/// Queries, keys and values of one layer.
+fn projections(
+    weights: &Weights,
+    prefix: &str,
+    config: &DecoderConfig,
+) -> std::result::Result<[Linear; 3], LoadError> {
+    let queries = config.heads * config.width;
+    let keys = config.groups * config.width;
+    let bias = Bias::said(config.biases.inputs);
+    if config.traits.fused {
+        let name = format!("{prefix}.self_attn.qkv_proj");
+        return Linear::load_joint(weights, &name, config.hidden, [queries, keys, keys], bias);
+    }
+    let linear = |name: &str, width| {
+        let name = format!("{prefix}.self_attn.{name}");
+        Linear::load(weights, &name, (config.hidden, width), bias)
+    };
+    Ok([
+        linear("q_proj", queries)?,
+        linear("k_proj", keys)?,
+        linear("v_proj", keys)?,
+    ])
+}
+
+/// The first half of the feed-forward part of one layer.
+fn gated(
+    weights: &Weights,
+    prefix: &str,
+    config: &DecoderConfig,
+) -> std::result::Result<Linear, LoadError> {
+    let sizes = (config.hidden, config.inner);
+    let bias = Bias::said(config.biases.inner);
+    let name = |name: &str| format!("{prefix}.mlp.{name}");
+    if config.traits.fused {
+        return Linear::load_gated_joint(weights, &name("gate_up_proj"), sizes, bias);
+    }
+    let names = (name("gate_proj"), name("up_proj"));
+    Linear::load_gated(weights, (&names.0, &names.1), sizes, bias)
 }
 
 impl Layer {
@@ -114,61 +160,64 @@ impl Layer {
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden, config.inner);
         let query_width = config.heads * config.width;
-        let key_width = config.groups * config.width;
         let linear = |name: &str, input, output, bias| {
             let name = format!("{prefix}.{name}");
             Linear::load(weights, &name, (input, output), Bias::said(bias))
         };
-        let biases = config.biases;
         let norm = |name: &str, width| norm(weights, &format!("{prefix}.{name}"), width, config);
-        let (head_norms, output_norms, inner_norm) = match config.family {
-            Family::Llama | Family::Mistral | Family::Qwen2 => {
-                (None, None, "post_attention_layernorm")
-            }
-            Family::Qwen3 => (
-                Some((
-                    norm("self_attn.q_norm", config.width)?,
-                    norm("self_attn.k_norm", config.width)?,
-                )),
-                None,
-                "post_attention_layernorm",
-            ),
-            Family::Gemma2 => (
-                None,
-                Some((
-                    norm("post_attention_layernorm", hidden)?,
-                    norm("post_feedforward_layernorm", hidden)?,
-                )),
-                "pre_feedforward_layernorm",
+        let of_heads = |queries, keys| -> std::result::Result<_, LoadError> {
+            let (q, k) = ("self_attn.q_norm", "self_attn.k_norm");
+            Ok(Some((norm(q, queries)?, norm(k, keys)?)))
+        };
+        let traits = &config.traits;
+        // What `OLMo` 2 and Gemma call behind attention is before the feed-forward part elsewhere.
+        let (before, mixed, inside, after) = match traits.norms {
+            Norms::Before => (true, None, Some("post_attention_layernorm"), false),
+            Norms::After => (false, Some("post_attention_layernorm"), None, true),
+            Norms::Around => (
+                true,
+                Some("post_attention_layernorm"),
+                Some("pre_feedforward_layernorm"),
+                true,
             ),
         };
+        let maybe = |name: Option<&str>| name.map(|name| norm(name, hidden)).transpose();
+        let [query, key, value] = projections(weights, prefix, config)?;
         Ok(Self {
             attention: config.attention(index),
             activation: config.activation,
-            input_norm: norm("input_layernorm", hidden)?,
-            query: linear("self_attn.q_proj", hidden, query_width, biases.inputs)?,
-            key: linear("self_attn.k_proj", hidden, key_width, biases.inputs)?,
-            value: linear("self_attn.v_proj", hidden, key_width, biases.inputs)?,
-            output: linear("self_attn.o_proj", query_width, hidden, biases.output)?,
-            head_norms,
-            output_norms,
-            inner_norm: norm(inner_norm, hidden)?,
-            gated: Linear::load_gated(
-                weights,
-                (
-                    &format!("{prefix}.mlp.gate_proj"),
-                    &format!("{prefix}.mlp.up_proj"),
-                ),
-                (hidden, inner),
-                Bias::said(biases.inner),
+            local: config.slides(index),
+            input_norm: maybe(before.then_some("input_layernorm"))?,
+            query,
+            key,
+            value,
+            output: linear(
+                "self_attn.o_proj",
+                query_width,
+                hidden,
+                config.biases.output,
             )?,
-            down: linear("mlp.down_proj", inner, hidden, biases.inner)?,
+            head_norms: match traits.head_norms {
+                HeadNorms::None => None,
+                HeadNorms::Each => of_heads(config.width, config.width)?,
+                HeadNorms::Together => of_heads(query_width, config.groups * config.width)?,
+            },
+            mixed_norm: maybe(mixed)?,
+            inner_norm: maybe(inside)?,
+            output_norm: maybe(after.then_some("post_feedforward_layernorm"))?,
+            feed: match config.sparse.as_ref().and_then(|all| all.of_layer(index)) {
+                Some(choice) => Feed::Sparse(Experts::load(weights, prefix, hidden, choice)?),
+                None => Feed::Dense(
+                    gated(weights, prefix, config)?,
+                    linear("mlp.down_proj", inner, hidden, config.biases.inner)?,
+                ),
+            },
         })
     }
 
     /// What attention makes of each token, before it is projected.
     fn mix(&self, pass: &Pass<'_>, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let x = self.input_norm.forward(pass, x)?;
+        let x = normed(pass, self.input_norm.as_ref(), x)?;
         let mut query = self.query.forward(pass, &x)?;
         let mut key = self.key.forward(pass, &x)?;
         if let Some((query_norm, key_norm)) = &self.head_norms {
@@ -184,14 +233,23 @@ impl Layer {
 
     /// What follows: `x` is the layer's input, `mixed` what attention made of it; of all tokens, or of some.
     fn finish(&self, pass: &Pass<'_>, x: &Tensor, mixed: &Tensor) -> Result<Tensor> {
-        let (attention_norm, inner_norm) = match &self.output_norms {
-            Some((attention, inner)) => (Some(attention), Some(inner)),
-            None => (None, None),
-        };
-        let x = onto(pass, &self.output, mixed, attention_norm, x)?;
-        let normed = self.inner_norm.forward(pass, &x)?;
-        let inner = self.gated.activated(pass, &normed, self.activation)?;
-        onto(pass, &self.down, &inner, inner_norm, &x)
+        let x = onto(pass, &self.output, mixed, self.mixed_norm.as_ref(), x)?;
+        let inner = normed(pass, self.inner_norm.as_ref(), &x)?;
+        match &self.feed {
+            Feed::Dense(gated, down) => {
+                let inner = gated.activated(pass, &inner, self.activation)?;
+                onto(pass, down, &inner, self.output_norm.as_ref(), &x)
+            }
+            Feed::Sparse(experts) => x + experts.forward(pass, &inner, self.activation)?,
+        }
+    }
+}
+
+/// What the norm makes of `x`, where there is one.
+fn normed(pass: &Pass<'_>, norm: Option<&RmsNorm>, x: &Tensor) -> Result<Tensor> {
+    match norm {
+        None => Ok(x.clone()),
+        Some(norm) => norm.forward(pass, x),
     }
 }
 
@@ -209,17 +267,6 @@ fn onto(
     }
 }
 
-/// The tokens up to the one that is pooled: the rightmost whose id is not `pad`; the first where all
-/// are; the last where there is no such id.
-pub(super) fn until_pooled(ids: &[u32], pad: Option<i64>) -> &[u32] {
-    let Some(pad) = pad else { return ids };
-    let pooled = ids
-        .iter()
-        .rposition(|id| i64::from(*id) != pad)
-        .unwrap_or(0);
-    ids.get(..=pooled).unwrap_or(ids)
-}
-
 impl Architecture for Decoder {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let angles = self.rotary.at(pass);
@@ -227,14 +274,18 @@ impl Architecture for Decoder {
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
-        let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
+        let local = self.local_rotary.as_ref().map(|rotary| rotary.at(pass));
+        let mix = |layer: &Layer, x: &Tensor| {
+            let own = local.as_ref().filter(|_| layer.local);
+            layer.mix(pass, x, own.unwrap_or(&angles))
+        };
         let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
-        self.head.forward(pass, &self.norm.forward(pass, &x)?)
+        self.readout.forward(pass, &self.norm.forward(pass, &x)?)
     }
 
     fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
-        until_pooled(ids, self.pad)
+        self.readout.counted(ids)
     }
 
     fn inputs(&self) -> Inputs {
@@ -244,19 +295,5 @@ impl Architecture for Decoder {
             vocabulary: self.vocabulary,
             segments: 0,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rightmost_token_that_is_not_padding_is_pooled() {
-        assert_eq!(until_pooled(&[1, 2, 3], Some(0)), [1, 2, 3]);
-        assert_eq!(until_pooled(&[1, 0, 3, 0, 0], Some(0)), [1, 0, 3]);
-        assert_eq!(until_pooled(&[0, 0], Some(0)), [0]);
-        assert_eq!(until_pooled(&[1, 0], None), [1, 0]);
-        assert_eq!(until_pooled(&[1, 0], Some(-1)), [1, 0]);
     }
 }

@@ -1,48 +1,17 @@
 //! What `config.json` says about a Llama-like decoder, family by family.
 //!
-//! Owns the defaults of transformers' `configuration_*.py`, and where families read the same field
-//! differently. Must not know of tensors. Invariant: what it hands out can be computed with; no count
-//! is zero, heads share their groups evenly.
+//! Owns where families read the same field differently; what a file leaves out is their traits' to say. Must
+//! not know of tensors. Invariant: what it hands out can be computed with; no count is zero, heads share
+//! their groups evenly.
 
 use serde::Deserialize;
 
+use super::decoder_experts::Sparse;
+use super::decoder_family::{Family, Traits};
 use crate::config::{Config, check_count, head_width};
 use crate::error::LoadError;
 use crate::layers::{Activation, Attention, Reach};
 use crate::rope::Rope;
-
-/// Whose formulas are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    Llama,
-    Mistral,
-    Qwen2,
-    Qwen3,
-    Gemma2,
-}
-
-impl Family {
-    /// By architecture; GRM wraps several backbones, which `model_type` tells apart.
-    fn of(config: &Config) -> Result<Self, LoadError> {
-        match config.architecture.as_str() {
-            "MistralForSequenceClassification" => Ok(Self::Mistral),
-            "Qwen2ForSequenceClassification" | "Qwen2ForRewardModel" => Ok(Self::Qwen2),
-            "Qwen3ForSequenceClassification" => Ok(Self::Qwen3),
-            "Gemma2ForSequenceClassification" => Ok(Self::Gemma2),
-            "GRewardModel" => match config.model_type() {
-                Some("llama") => Ok(Self::Llama),
-                Some("mistral") => Ok(Self::Mistral),
-                Some("qwen2") => Ok(Self::Qwen2),
-                Some("qwen3") => Ok(Self::Qwen3),
-                Some("gemma2") => Ok(Self::Gemma2),
-                Some(_) | None => Err(LoadError::unsupported(
-                    "GRewardModel is served where model_type is llama, mistral, qwen2, qwen3 or gemma2",
-                )),
-            },
-            _ => Ok(Self::Llama),
-        }
-    }
-}
 
 #[derive(Debug, Deserialize)]
 struct Fields {
@@ -61,8 +30,8 @@ struct Fields {
     hidden_activation: Option<Activation>,
     #[serde(default)]
     max_position_embeddings: Option<usize>,
-    #[serde(default = "eps")]
-    rms_norm_eps: f64,
+    #[serde(default)]
+    rms_norm_eps: Option<f64>,
     #[serde(default)]
     pad_token_id: Option<i64>,
     #[serde(default)]
@@ -71,6 +40,9 @@ struct Fields {
     use_sliding_window: bool,
     #[serde(default = "max_window_layers")]
     max_window_layers: usize,
+    /// Every so many layers one does not slide (Gemma 3).
+    #[serde(default = "pattern")]
+    sliding_window_pattern: usize,
     #[serde(default)]
     layer_types: Option<Vec<String>>,
     #[serde(default)]
@@ -96,18 +68,19 @@ pub(super) struct Biases {
     pub(super) inner: bool,
 }
 
-const fn eps() -> f64 {
-    1e-6
-}
-
 const fn max_window_layers() -> usize {
     28
+}
+
+const fn pattern() -> usize {
+    6
 }
 
 /// A decoder in numbers.
 #[derive(Debug)]
 pub(super) struct DecoderConfig {
-    pub(super) family: Family,
+    family: Family,
+    pub(super) traits: Traits,
     pub(super) vocabulary: usize,
     pub(super) hidden: usize,
     pub(super) inner: usize,
@@ -122,13 +95,18 @@ pub(super) struct DecoderConfig {
     pub(super) eps: f64,
     pub(super) pad: Option<i64>,
     pub(super) rope: Rope,
+    /// That of layers that slide, where it is another one (Gemma 3).
+    pub(super) local_rope: Option<Rope>,
     pub(super) biases: Biases,
+    /// Which layers have experts.
+    pub(super) sparse: Option<Sparse>,
     scale: f64,
     cap: Option<f64>,
     window: Option<usize>,
     /// Types of the layers, where the file lists them.
     types: Option<Vec<String>>,
     max_window_layers: usize,
+    pattern: usize,
 }
 
 impl DecoderConfig {
@@ -136,61 +114,56 @@ impl DecoderConfig {
         let family = Family::of(config)?;
         let fields: Fields = config.part()?;
         fields.check(family)?;
-        let width = fields.width(family)?;
-        let groups = fields.groups(family);
-        let scalar = match family {
-            Family::Gemma2 => fields.query_pre_attn_scalar.unwrap_or(256.0),
-            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => as_float(width),
-        };
-        if !(scalar > 0.0 && fields.attn_logit_softcapping.is_none_or(|cap| cap > 0.0)) {
-            return Err(LoadError::invalid(
-                "config.json: query_pre_attn_scalar and attn_logit_softcapping must be above 0",
-            ));
-        }
+        let traits = family.traits();
+        let width = fields.width(&traits)?;
+        let said = |field| config.has(field);
+        let (rope, local_rope) = ropes(family, config)?;
         Ok(Self {
             family,
+            traits,
             vocabulary: fields.vocab_size,
             hidden: fields.hidden_size,
             inner: fields.intermediate_size,
             layers: fields.num_hidden_layers,
             heads: fields.num_attention_heads,
-            groups,
+            groups: fields.groups(&traits),
             width,
             activation: fields.activation(family),
-            max_positions: fields.positions(family),
-            eps: fields.rms_norm_eps,
-            pad: match family {
-                Family::Gemma2 if !config.has("pad_token_id") => Some(0),
-                Family::Gemma2
-                | Family::Llama
-                | Family::Mistral
-                | Family::Qwen2
-                | Family::Qwen3 => fields.pad_token_id,
+            max_positions: fields.positions(&traits),
+            eps: fields.rms_norm_eps.unwrap_or(traits.eps),
+            pad: if said("pad_token_id") {
+                fields.pad_token_id
+            } else {
+                traits.pad
             },
-            rope: Rope::read(config, "full_attention", 10_000.0, 1.0)?,
+            rope,
+            local_rope,
             biases: fields.biases(family),
-            scale: 1.0 / scalar.sqrt(),
-            cap: match family {
-                Family::Gemma2 if !config.has("attn_logit_softcapping") => Some(50.0),
-                Family::Gemma2 => fields.attn_logit_softcapping,
-                Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => None,
-            },
-            window: fields.window(family, config.has("sliding_window")),
+            sparse: Sparse::read(family, config)?,
+            scale: fields.scale(family, width)?,
+            cap: fields.cap(family, said("attn_logit_softcapping"))?,
+            window: fields.window(family, said("sliding_window")),
             types: fields.layer_types,
             max_window_layers: fields.max_window_layers,
+            pattern: fields.sliding_window_pattern,
         })
+    }
+
+    /// Whether a layer sees a window only, where there is one.
+    pub(super) fn slides(&self, layer: usize) -> bool {
+        let listed = self.types.as_ref().and_then(|types| types.get(layer));
+        let listed = listed.map(|kind| kind == "sliding_attention");
+        match self.family {
+            Family::Llama | Family::Gemma | Family::Olmo2 => false,
+            Family::Mistral | Family::Phi3 | Family::Mixtral | Family::Qwen3Moe => true,
+            Family::Qwen2 | Family::Qwen3 => listed.unwrap_or(layer >= self.max_window_layers),
+            Family::Gemma2 => listed.unwrap_or_else(|| layer.is_multiple_of(2)),
+            Family::Gemma3 => listed.unwrap_or_else(|| !(layer + 1).is_multiple_of(self.pattern)),
+        }
     }
 
     /// How scores are made in a layer.
     pub(super) fn attention(&self, layer: usize) -> Attention {
-        let listed = self.types.as_ref().and_then(|types| types.get(layer));
-        let listed = listed.map(|kind| kind == "sliding_attention");
-        let slides = match self.family {
-            Family::Llama => false,
-            Family::Mistral => true,
-            Family::Qwen2 | Family::Qwen3 => listed.unwrap_or(layer >= self.max_window_layers),
-            Family::Gemma2 => listed.unwrap_or_else(|| layer.is_multiple_of(2)),
-        };
         Attention {
             heads: self.heads,
             groups: self.groups,
@@ -198,7 +171,7 @@ impl DecoderConfig {
             scale: self.scale,
             cap: self.cap,
             reach: match self.window {
-                Some(window) if slides => Reach::Window(window),
+                Some(window) if self.slides(layer) => Reach::Window(window),
                 Some(_) | None => Reach::Causal,
             },
         }
@@ -206,13 +179,19 @@ impl DecoderConfig {
 }
 
 impl Fields {
-    /// Qwen2's are fixed, and Mistral has none.
+    /// Qwen2's are fixed; Mistral and Phi 3 have none.
     fn biases(&self, family: Family) -> Biases {
         let attention = self.attention_bias == Some(true);
         let (inputs, output) = match family {
-            Family::Mistral => (false, false),
+            Family::Mistral | Family::Phi3 | Family::Mixtral => (false, false),
             Family::Qwen2 => (true, false),
-            Family::Llama | Family::Qwen3 | Family::Gemma2 => (attention, attention),
+            Family::Llama
+            | Family::Qwen3
+            | Family::Qwen3Moe
+            | Family::Gemma
+            | Family::Gemma2
+            | Family::Gemma3
+            | Family::Olmo2 => (attention, attention),
         };
         Biases {
             inputs,
@@ -221,20 +200,70 @@ impl Fields {
         }
     }
 
+    /// Factor of the products of queries and keys.
+    fn scale(&self, family: Family, width: usize) -> Result<f64, LoadError> {
+        let scalar = match family {
+            Family::Gemma2 | Family::Gemma3 => self.query_pre_attn_scalar.unwrap_or(256.0),
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Gemma
+            | Family::Olmo2
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => as_float(width),
+        };
+        if scalar > 0.0 {
+            return Ok(1.0 / scalar.sqrt());
+        }
+        Err(LoadError::invalid(
+            "config.json: query_pre_attn_scalar must be above 0",
+        ))
+    }
+
+    /// What scores are bent to stay within; `said` is whether the file has the field, be it null.
+    fn cap(&self, family: Family, said: bool) -> Result<Option<f64>, LoadError> {
+        if self.attn_logit_softcapping.is_some_and(|cap| cap <= 0.0) {
+            return Err(LoadError::invalid(
+                "config.json: attn_logit_softcapping must be above 0, or null for none",
+            ));
+        }
+        match family {
+            Family::Gemma2 if !said => Ok(Some(50.0)),
+            Family::Gemma2 => Ok(self.attn_logit_softcapping),
+            Family::Gemma3 if self.attn_logit_softcapping.is_some() => Err(LoadError::unsupported(
+                "attn_logit_softcapping is not served for Gemma 3, where transformers leaves it out: write null",
+            )),
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Gemma
+            | Family::Gemma3
+            | Family::Olmo2
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => Ok(None),
+        }
+    }
+
     fn check(&self, family: Family) -> Result<(), LoadError> {
+        let traits = family.traits();
         for (field, count) in [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
             ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.groups(family)),
+            ("num_key_value_heads", self.groups(&traits)),
             ("head_dim", self.head_dim.unwrap_or(1)),
-            ("max_position_embeddings", self.positions(family)),
+            ("max_position_embeddings", self.positions(&traits)),
             ("sliding_window", self.sliding_window.unwrap_or(1)),
+            ("sliding_window_pattern", self.sliding_window_pattern),
         ] {
             check_count(field, count)?;
         }
-        let groups = self.groups(family);
+        let groups = self.groups(&traits);
         if !self.num_attention_heads.is_multiple_of(groups) {
             return Err(LoadError::invalid(format!(
                 "config.json: {} attention heads cannot share num_key_value_heads {groups} evenly",
@@ -266,44 +295,37 @@ impl Fields {
         Ok(())
     }
 
-    fn width(&self, family: Family) -> Result<usize, LoadError> {
-        match (self.head_dim, family) {
-            (Some(width), _) => Ok(width),
-            (None, Family::Qwen3) => Ok(128),
-            (None, Family::Gemma2) => Ok(256),
-            (None, Family::Llama | Family::Mistral | Family::Qwen2) => {
-                head_width(self.hidden_size, self.num_attention_heads)
-            }
+    fn width(&self, traits: &Traits) -> Result<usize, LoadError> {
+        match self.head_dim.or(traits.width) {
+            Some(width) => Ok(width),
+            None => head_width(self.hidden_size, self.num_attention_heads),
         }
     }
 
-    fn groups(&self, family: Family) -> usize {
-        let default = match family {
-            Family::Llama => self.num_attention_heads,
-            Family::Mistral => 8,
-            Family::Qwen2 | Family::Qwen3 => 32,
-            Family::Gemma2 => 4,
-        };
+    fn groups(&self, traits: &Traits) -> usize {
+        let default = traits.groups.unwrap_or(self.num_attention_heads);
         self.num_key_value_heads.unwrap_or(default)
     }
 
-    fn activation(&self, family: Family) -> Activation {
-        match family {
-            Family::Gemma2 => self.hidden_activation.unwrap_or(Activation::GeluNew),
-            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
-                self.hidden_act.unwrap_or(Activation::Silu)
-            }
-        }
+    fn positions(&self, traits: &Traits) -> usize {
+        self.max_position_embeddings.unwrap_or(traits.positions)
     }
 
-    fn positions(&self, family: Family) -> usize {
-        let default = match family {
-            Family::Llama => 2_048,
-            Family::Mistral => 131_072,
-            Family::Qwen2 | Family::Qwen3 => 32_768,
-            Family::Gemma2 => 8_192,
+    fn activation(&self, family: Family) -> Activation {
+        let said = match family {
+            // The first releases say "gelu" and mean its approximation.
+            Family::Gemma => self.hidden_act.filter(|act| *act != Activation::Gelu),
+            Family::Gemma2 | Family::Gemma3 => self.hidden_activation,
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Olmo2
+            | Family::Phi3
+            | Family::Mixtral
+            | Family::Qwen3Moe => self.hidden_act,
         };
-        self.max_position_embeddings.unwrap_or(default)
+        said.unwrap_or_else(|| family.traits().activation)
     }
 
     /// The window of layers that slide; `said` is whether the file has the field, be it null.
@@ -314,9 +336,35 @@ impl Fields {
             Some(4_096)
         };
         match family {
-            Family::Llama => None,
-            Family::Mistral | Family::Gemma2 => window,
-            Family::Qwen2 | Family::Qwen3 => window.filter(|_| self.use_sliding_window),
+            Family::Llama | Family::Gemma | Family::Olmo2 => None,
+            Family::Mistral | Family::Gemma2 | Family::Gemma3 => window,
+            Family::Phi3 | Family::Mixtral => self.sliding_window,
+            Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => {
+                window.filter(|_| self.use_sliding_window)
+            }
+        }
+    }
+}
+
+/// The rotary positions of all layers, and those of layers that slide where these have their own.
+fn ropes(family: Family, config: &Config) -> Result<(Rope, Option<Rope>), LoadError> {
+    match family {
+        Family::Gemma3 => Ok((
+            Rope::read(config, "full_attention", 1_000_000.0, 1.0)?,
+            Some(Rope::read_local(config, 10_000.0)?),
+        )),
+        Family::Phi3 => Ok((Rope::read_phi3(config)?, None)),
+        Family::Llama
+        | Family::Mistral
+        | Family::Qwen2
+        | Family::Qwen3
+        | Family::Gemma
+        | Family::Gemma2
+        | Family::Olmo2
+        | Family::Mixtral
+        | Family::Qwen3Moe => {
+            let theta = family.traits().theta;
+            Ok((Rope::read(config, "full_attention", theta, 1.0)?, None))
         }
     }
 }
@@ -330,76 +378,5 @@ const fn as_float(count: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Reason;
-
-    fn read(architecture: &str, fields: &str) -> Result<DecoderConfig, LoadError> {
-        let text = format!(
-            r#"{{"architectures":["{architecture}"],"vocab_size":10,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":4,"num_attention_heads":2,"num_key_value_heads":1{fields}}}"#
-        );
-        DecoderConfig::read(&Config::parse(text.as_bytes()).unwrap())
-    }
-
-    fn reaches(architecture: &str, fields: &str) -> Vec<Reach> {
-        let config = read(architecture, fields).unwrap();
-        (0..4).map(|i| config.attention(i).reach).collect()
-    }
-
-    #[test]
-    fn windows_are_where_each_family_has_them() {
-        let (all, window) = (Reach::Causal, Reach::Window(7));
-        let seven = r#","sliding_window":7"#;
-        assert_eq!(reaches("LlamaForSequenceClassification", seven), [all; 4]);
-        assert_eq!(
-            reaches("MistralForSequenceClassification", seven),
-            [window; 4]
-        );
-        assert_eq!(
-            reaches(
-                "MistralForSequenceClassification",
-                r#","sliding_window":null"#
-            ),
-            [all; 4]
-        );
-        assert_eq!(
-            reaches("MistralForSequenceClassification", ""),
-            [Reach::Window(4_096); 4]
-        );
-        assert_eq!(
-            reaches("Gemma2ForSequenceClassification", seven),
-            [window, all, window, all]
-        );
-        assert_eq!(
-            reaches(
-                "Qwen2ForSequenceClassification",
-                r#","sliding_window":7,"max_window_layers":1"#
-            ),
-            [all; 4]
-        );
-        assert_eq!(
-            reaches(
-                "Qwen2ForSequenceClassification",
-                r#","sliding_window":7,"max_window_layers":1,"use_sliding_window":true"#
-            ),
-            [all, window, window, window]
-        );
-    }
-
-    #[test]
-    fn counts_that_cannot_be_are_refused() {
-        for fields in [
-            r#","vocab_size_":0,"head_dim":0"#,
-            r#","head_dim":1000000000000"#,
-            r#","sliding_window":0"#,
-            r#","layer_types":["full_attention"]"#,
-            r#","query_pre_attn_scalar":0"#,
-            r#","max_position_embeddings":0"#,
-        ] {
-            let error = read("Gemma2ForSequenceClassification", fields).unwrap_err();
-            assert_eq!(error.reason, Reason::ModelInvalid, "{fields}");
-        }
-        let error = read("GRewardModel", r#","model_type":"gpt2""#).unwrap_err();
-        assert_eq!(error.reason, Reason::UnsupportedFormat);
-    }
-}
+#[path = "decoder_config_tests.rs"]
+mod tests;

@@ -6,8 +6,7 @@
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
-use super::decoder::until_pooled;
-use super::head::Head;
+use super::readout::Readout;
 use super::stack::through;
 use super::{Architecture, Inputs, Kind};
 use crate::config::{Config, check_count, head_width};
@@ -76,8 +75,9 @@ struct Neox {
     rotary: Rotary,
     layers: Vec<Layer>,
     norm: LayerNorm,
-    head: Head,
-    config: NeoxConfig,
+    readout: Readout,
+    vocabulary: usize,
+    max_positions: usize,
 }
 
 /// Builds the model.
@@ -110,8 +110,9 @@ pub(super) fn load(
         rotary: Rope::read(shared, "full_attention", 10_000.0, 0.25)?.rotary(width)?,
         layers,
         norm: LayerNorm::load(weights, &norm, hidden, config.layer_norm_eps, Bias::Needed)?,
-        head: Head::load(weights, "score", hidden, shared.labels.len())?,
-        config,
+        readout: Readout::load(weights, shared, hidden, config.pad_token_id)?,
+        vocabulary: config.vocab_size,
+        max_positions: config.max_position_embeddings,
     }))
 }
 
@@ -183,18 +184,18 @@ impl Architecture for Neox {
         let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
         let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.lasts(), mix, finish)?;
-        self.head.forward(pass, &self.norm.forward(pass, &x)?)
+        self.readout.forward(pass, &self.norm.forward(pass, &x)?)
     }
 
     fn counted<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
-        until_pooled(ids, self.config.pad_token_id)
+        self.readout.counted(ids)
     }
 
     fn inputs(&self) -> Inputs {
         Inputs {
             kind: Kind::Decoder,
-            max_positions: self.config.max_position_embeddings,
-            vocabulary: self.config.vocab_size,
+            max_positions: self.max_positions,
+            vocabulary: self.vocabulary,
             segments: 0,
         }
     }

@@ -23,8 +23,7 @@ impl Head {
     ) -> std::result::Result<Self, LoadError> {
         let links = weights.chain(prefix);
         if links == 0 {
-            let only = Linear::load_full(weights, prefix, (hidden, labels), Bias::AsFound)?;
-            return Ok(Self(vec![only]));
+            return Self::linear(weights, prefix, (hidden, labels), Bias::AsFound);
         }
         let mut layers = Vec::with_capacity(links);
         let mut input = hidden;
@@ -40,6 +39,17 @@ impl Head {
             input = output;
         }
         Ok(Self(layers))
+    }
+
+    /// Reads `PREFIX.weight`, and `PREFIX.bias` as `bias` says.
+    pub(super) fn linear(
+        weights: &Weights,
+        prefix: &str,
+        sizes: (usize, usize),
+        bias: Bias,
+    ) -> std::result::Result<Self, LoadError> {
+        let only = Linear::load_full(weights, prefix, sizes, bias)?;
+        Ok(Self(vec![only]))
     }
 
     /// `[n, hidden]` to `[n, labels]`.

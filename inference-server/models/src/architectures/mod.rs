@@ -10,11 +10,16 @@ mod deberta_config;
 mod deberta_positions;
 mod decoder;
 mod decoder_config;
+mod decoder_experts;
+mod decoder_family;
 mod encoder;
+mod experts;
+mod gpt2;
 mod gpt_neox;
 mod head;
 mod modernbert;
 mod post_norm;
+mod readout;
 mod stack;
 
 use candle_core::Tensor;
@@ -88,10 +93,22 @@ const SUPPORTED: &[(&str, Load)] = &[
     ("MistralForSequenceClassification", decoder::load),
     ("Qwen2ForSequenceClassification", decoder::load),
     ("Qwen3ForSequenceClassification", decoder::load),
+    ("GemmaForSequenceClassification", decoder::load),
     ("Gemma2ForSequenceClassification", decoder::load),
+    ("Gemma3TextForSequenceClassification", decoder::load),
+    ("Olmo2ForSequenceClassification", decoder::load),
+    ("Phi3ForSequenceClassification", decoder::load),
+    ("MixtralForSequenceClassification", decoder::load),
+    ("Qwen3MoeForSequenceClassification", decoder::load),
     ("GPTNeoXForSequenceClassification", gpt_neox::load),
+    ("GPT2ForSequenceClassification", gpt2::load),
     ("INFORMForSequenceClassification", decoder::load),
     ("GRewardModel", decoder::load),
+    ("RewardModel", decoder::load),
+    ("LlamaForTokenClassification", decoder::load),
+    ("MistralForTokenClassification", decoder::load),
+    ("Qwen2ForTokenClassification", decoder::load),
+    ("Qwen3ForTokenClassification", decoder::load),
     ("Qwen2ForRewardModel", decoder::load),
 ];
 

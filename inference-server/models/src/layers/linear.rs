@@ -39,6 +39,32 @@ impl Linear {
         Parts::read(weights, prefix, sizes, bias)?.pack(weights, prefix)
     }
 
+    /// The same of a matrix that is stored as `[in, out]`, with its bias (GPT-2's `Conv1D`).
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_columns(
+        weights: &Weights,
+        prefix: &str,
+        sizes: (usize, usize),
+    ) -> Result<Self, LoadError> {
+        Parts::read_columns(weights, prefix, sizes)?.pack(weights, prefix)
+    }
+
+    /// Reads three layers of `width` outputs, side by side in a matrix that is stored as `[in, out]`.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_three_columns(
+        weights: &Weights,
+        prefix: &str,
+        (input, width): (usize, usize),
+    ) -> Result<[Self; 3], LoadError> {
+        let joint = Parts::read_columns(weights, prefix, (input, 3 * width))?;
+        let part = |i: usize| joint.rows(i * width..(i + 1) * width).pack(weights, prefix);
+        Ok([part(0)?, part(1)?, part(2)?])
+    }
+
     /// The same in f32 whatever the format of `weights`: for heads, whose few numbers decide all.
     ///
     /// # Errors
@@ -74,6 +100,27 @@ impl Linear {
             joint.rows(rows).pack(weights, prefix)
         };
         Ok([part(0)?, part(1)?, part(2)?])
+    }
+
+    /// Reads a matrix of queries, keys and values one behind the other, of `widths` outputs, as three layers.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_joint(
+        weights: &Weights,
+        prefix: &str,
+        input: usize,
+        widths: [usize; 3],
+        bias: Bias,
+    ) -> Result<[Self; 3], LoadError> {
+        let [first, second, third] = widths;
+        let joint = Parts::read(weights, prefix, (input, first + second + third), bias)?;
+        let part = |start, width| joint.rows(start..start + width).pack(weights, prefix);
+        Ok([
+            part(0, first)?,
+            part(first, second)?,
+            part(first + second, third)?,
+        ])
     }
 
     /// Reads a gate and what it gates, of the same sizes.
@@ -175,6 +222,19 @@ impl Parts {
         Ok(Self {
             weight: weights.rounded(&format!("{prefix}.weight"), &[output, input])?,
             bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
+        })
+    }
+
+    /// Of a matrix that is stored as `[in, out]`.
+    fn read_columns(
+        weights: &Weights,
+        prefix: &str,
+        (input, output): (usize, usize),
+    ) -> Result<Self, LoadError> {
+        let weight = weights.rounded(&format!("{prefix}.weight"), &[input, output])?;
+        Ok(Self {
+            weight: weight.transposed(),
+            bias: Bias::Needed.read(weights, &format!("{prefix}.bias"), output)?,
         })
     }
 

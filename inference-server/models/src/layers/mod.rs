@@ -12,6 +12,7 @@ mod linear;
 mod norm;
 mod pass;
 mod rotary;
+mod scaling;
 
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
@@ -25,7 +26,8 @@ pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{LayerNorm, RmsNorm};
 pub use pass::Pass;
-pub use rotary::{Angles, Rotary, Scaling};
+pub use rotary::{Angles, Rotary};
+pub use scaling::{LongRope, Scaling, Yarn};
 
 /// Whether a layer has a bias. One that lacks it is a checkpoint that was torn, and one that has it
 /// where nothing reads it was meant to count.

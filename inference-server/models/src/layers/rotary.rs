@@ -1,100 +1,74 @@
 //! Rotary positions (Su et al. 2021): pairs of numbers are turned by angles that grow with the
 //! position.
 //!
-//! Owns the frequencies, plain or scaled for longer texts. Invariant: they are computed in f32, in
-//! the order of transformers, because an angle of position 10,000 shows every bit of a frequency.
+//! Owns which sequence is turned by which frequencies. Must not know how these are scaled. Invariant: angles
+//! are computed in f32, as in transformers, and those of a sequence depend on its own length alone.
 
-use std::f32::consts::PI;
 use std::sync::Mutex;
 
 use candle_core::{Result, Tensor};
 
 use super::pass::{Pass, matrix, numbers};
+use super::scaling::Scaling;
 
 /// Rows that one task turns.
 const ROWS: usize = 16;
 
-/// How frequencies are stretched for texts longer than those of training.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Scaling {
-    /// Not at all.
-    None,
-    /// All by the same factor.
-    Linear {
-        /// How much slower they turn.
-        factor: f32,
-    },
-    /// Llama 3.1: slow frequencies by the factor, fast ones not, those between in part.
-    Llama3 {
-        /// How much slower the slow ones turn.
-        factor: f32,
-        /// Turns in a text of training below which a frequency is slow.
-        low: f32,
-        /// Turns above which it is fast.
-        high: f32,
-        /// Tokens of a text of training.
-        trained: f32,
-    },
-}
-
-impl Scaling {
-    fn apply(self, frequency: f32) -> f32 {
-        match self {
-            Self::None => frequency,
-            Self::Linear { factor } => frequency / factor,
-            Self::Llama3 {
-                factor,
-                low,
-                high,
-                trained,
-            } => {
-                let wavelength = 2.0 * PI / frequency;
-                if wavelength > trained / low {
-                    frequency / factor
-                } else if wavelength < trained / high {
-                    frequency
-                } else {
-                    let smooth = (trained / wavelength - low) / (high - low);
-                    (1.0 - smooth) * frequency / factor + smooth * frequency
-                }
-            }
-        }
-    }
-}
-
 /// Frequencies of the pairs.
 #[derive(Debug)]
-pub struct Rotary(Vec<f32>);
+pub struct Rotary {
+    usual: Vec<f32>,
+    /// Those of sequences of more tokens than that, where they have others.
+    long: Option<(usize, Vec<f32>)>,
+    /// What cosines and sines are multiplied by.
+    attention: f32,
+}
 
 impl Rotary {
     /// Turns the first `width` numbers of a head.
-    pub fn new(width: usize, theta: f32, scaling: Scaling) -> Self {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a head is far narrower than 2^23"
-        )]
-        let frequency = |i: usize| 1.0 / theta.powf(i as f32 / width as f32);
-        Self(
-            (0..width)
-                .step_by(2)
-                .map(|i| scaling.apply(frequency(i)))
-                .collect(),
-        )
+    pub fn new(width: usize, theta: f32, scaling: &Scaling) -> Self {
+        Self {
+            usual: scaling.frequencies(width, theta),
+            long: scaling.long_frequencies(width, theta),
+            attention: scaling.attention(),
+        }
     }
 
     /// Angles of the positions of the tokens of a batch.
     pub fn at(&self, pass: &Pass<'_>) -> Angles {
-        let longest = pass.batch().ranges().map(|range| range.len()).max();
-        #[expect(clippy::cast_precision_loss, reason = "positions stay below 2^23")]
-        let turns = (0..longest.unwrap_or_default())
-            .flat_map(|position| self.0.iter().map(move |f| position as f32 * f))
-            .map(|angle| (angle.cos(), angle.sin()))
-            .collect();
-        Angles {
-            pairs: self.0.len(),
-            turns,
-            positions: pass.positions(),
+        let lengths = pass.batch().ranges().map(|range| range.len());
+        let is_long = |length: usize| match &self.long {
+            None => false,
+            Some((beyond, _)) => length > *beyond,
+        };
+        let longest = |long: bool| {
+            let lengths = lengths.clone().filter(|length| is_long(*length) == long);
+            lengths.max().unwrap_or_default()
+        };
+        let usual = longest(false);
+        let mut turns = self.table(&self.usual, usual);
+        if let Some((_, frequencies)) = &self.long {
+            turns.extend(self.table(frequencies, longest(true)));
         }
+        // Behind the rows of the usual frequencies are those of the others.
+        let rows = lengths.flat_map(|length| {
+            let first = if is_long(length) { usual } else { 0 };
+            first..first + length
+        });
+        Angles {
+            pairs: self.usual.len(),
+            rows: rows.collect(),
+            turns,
+        }
+    }
+
+    /// Cosine and sine of each pair, of so many positions.
+    fn table(&self, frequencies: &[f32], positions: usize) -> Vec<(f32, f32)> {
+        #[expect(clippy::cast_precision_loss, reason = "positions stay below 2^23")]
+        let angles = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
+        let turn = |angle: f32| (angle.cos() * self.attention, angle.sin() * self.attention);
+        angles.map(turn).collect()
     }
 }
 
@@ -103,10 +77,10 @@ impl Rotary {
 pub struct Angles {
     /// Pairs of a head that are turned.
     pairs: usize,
-    /// Cosine and sine of each pair, position after position.
+    /// Cosine and sine of each pair, row after row.
     turns: Vec<(f32, f32)>,
-    /// The position of each token.
-    positions: Vec<u32>,
+    /// The row of each token.
+    rows: Vec<usize>,
 }
 
 impl Angles {
@@ -117,17 +91,17 @@ impl Angles {
     /// When the shapes do not fit.
     pub fn turn(&self, pass: &Pass<'_>, x: &Tensor, width: usize) -> Result<Tensor> {
         let (tokens, row) = x.dims2()?;
-        if tokens != self.positions.len() || 2 * self.pairs > width || row % width.max(1) != 0 {
+        if tokens != self.rows.len() || 2 * self.pairs > width || row % width.max(1) != 0 {
             candle_core::bail!("rotary positions do not fit {tokens} rows of {row} numbers")
         }
         let mut out = vec![0.0; tokens * row];
         numbers(x, |x| {
             let parts = x.chunks(ROWS * row).zip(out.chunks_mut(ROWS * row));
-            let parts = Mutex::new(parts.zip(self.positions.chunks(ROWS)));
-            pass.spread(4 * x.len(), &parts, |((x, out), positions)| {
+            let parts = Mutex::new(parts.zip(self.rows.chunks(ROWS)));
+            pass.spread(4 * x.len(), &parts, |((x, out), places)| {
                 let rows = x.chunks_exact(row).zip(out.chunks_exact_mut(row));
-                for ((x, out), position) in rows.zip(positions) {
-                    let turns = self.turns(*position);
+                for ((x, out), place) in rows.zip(places) {
+                    let turns = self.turns(*place);
                     let heads = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
                     heads.for_each(|(x, out)| turn(turns, x, out));
                 }
@@ -137,8 +111,8 @@ impl Angles {
         matrix(out, tokens, row)
     }
 
-    fn turns(&self, position: u32) -> &[(f32, f32)] {
-        let start = position as usize * self.pairs;
+    fn turns(&self, row: usize) -> &[(f32, f32)] {
+        let start = row * self.pairs;
         let turns = self.turns.get(start..start + self.pairs);
         turns.unwrap_or_default()
     }
@@ -162,22 +136,9 @@ mod tests {
     use kernels::Kernels;
 
     use super::*;
+    use crate::layers::LongRope;
     use crate::packed::Packed;
     use crate::threads::Threads;
-
-    #[test]
-    fn llama3_scaling_leaves_fast_frequencies_and_slows_the_slow_ones() {
-        let scaling = Scaling::Llama3 {
-            factor: 8.0,
-            low: 1.0,
-            high: 4.0,
-            trained: 8192.0,
-        };
-        assert!((scaling.apply(1.0) - 1.0).abs() < 1e-9);
-        assert!((scaling.apply(1e-6) - 1e-6 / 8.0).abs() < 1e-12);
-        let middle = 2.0 * PI / 4096.0;
-        assert!(scaling.apply(middle) < middle && scaling.apply(middle) > middle / 8.0);
-    }
 
     #[test]
     fn each_sequence_is_turned_from_its_own_beginning_on() {
@@ -190,7 +151,7 @@ mod tests {
         // One number of each head is beyond the turned ones.
         let x: Vec<f32> = (0..60u8).map(|i| f32::from(i % 10) + 1.0).collect();
         let x = matrix(x, 6, 10).unwrap();
-        let angles = Rotary::new(4, 10_000.0, Scaling::None).at(&pass);
+        let angles = Rotary::new(4, 10_000.0, &Scaling::None).at(&pass);
         let turned = angles.turn(&pass, &x, 5).unwrap();
         let turned = turned.to_vec2::<f32>().unwrap();
         let plain = x.to_vec2::<f32>().unwrap();
@@ -204,5 +165,32 @@ mod tests {
         assert_eq!(turned[1][..1], [cos - 3.0 * sin]);
         assert_eq!(turned[1][2..3], [3.0 * cos + sin]);
         assert_eq!(turned[1][4..5], [5.0]);
+    }
+
+    #[test]
+    fn long_sequences_have_frequencies_of_their_own_whatever_is_beside_them() {
+        let scaling = Scaling::Long(LongRope {
+            short: vec![1.0, 1.0],
+            long: vec![2.0, 4.0],
+            beyond: 2,
+            attention: 1.5,
+        });
+        let rotary = Rotary::new(4, 10_000.0, &scaling);
+        let threads = Threads::new(1).unwrap();
+        let of = |lengths: &[usize]| {
+            let mut batch = Packed::default();
+            for length in lengths {
+                batch.push(&vec![1; *length], &[]);
+            }
+            let pass = Pass::new(&batch, Kernels::best(), &threads);
+            let angles = rotary.at(&pass);
+            let turns = angles.rows.iter().map(|row| angles.turns(*row).to_vec());
+            turns.collect::<Vec<_>>()
+        };
+        let (short, long) = (of(&[2]), of(&[3]));
+        assert_eq!(of(&[2, 3, 2]), [&short[..], &long, &short].concat());
+        assert_ne!(short[1], long[1]);
+        assert_eq!(short[1][0], (1.5 * 1f32.cos(), 1.5 * 1f32.sin()));
+        assert_eq!(long[1][0], (1.5 * 0.5f32.cos(), 1.5 * 0.5f32.sin()));
     }
 }

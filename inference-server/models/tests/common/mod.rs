@@ -103,6 +103,27 @@ pub fn logits<'a>(model: &Model, batch: impl IntoIterator<Item = &'a Encoded>) -
     model.engine.forward(&packed).unwrap()
 }
 
+/// A copy of a model of `parity-extra`, whose config has one field changed.
+pub fn changed(name: &str, field: &str, value: serde_json::Value) -> tempfile::TempDir {
+    let source = here("tests/fixtures/parity-extra").join(name);
+    let folder = tempfile::TempDir::new().unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    configure(folder.path(), field, value);
+    folder
+}
+
+/// Changes a field of the config in `folder`.
+pub fn configure(folder: &Path, field: &str, value: serde_json::Value) {
+    let path = folder.join("config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[field] = value;
+    std::fs::write(path, config.to_string()).unwrap();
+}
+
 /// Folders of models with references, below `tests/fixtures`.
 pub fn references(folder: &str) -> Vec<PathBuf> {
     let mut folders: Vec<_> = std::fs::read_dir(here("tests/fixtures").join(folder))
