@@ -27,7 +27,8 @@ pub(crate) struct Run {
     /// Image of the scoring server where a RewardModel names none.
     #[arg(long, env = "OPERATOR_SERVER_IMAGE", default_value = DEFAULT_SERVER_IMAGE)]
     pub(crate) server_image: String,
-    /// The same where its pods ask for nvidia.com/gpu; without it one that does has to name its own.
+    /// The same where its pods ask for nvidia.com/gpu; without it one that does has to name its own. Where
+    /// --server-image computes on GPUs too, name it in both.
     #[arg(long, env = "OPERATOR_SERVER_IMAGE_CUDA")]
     pub(crate) server_image_cuda: Option<String>,
     /// How many RewardModels may load a new revision or exchange their routers at once in the cluster;

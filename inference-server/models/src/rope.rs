@@ -116,13 +116,24 @@ impl Rope {
 }
 
 impl Fields {
-    /// Those of layers of that type.
+    /// Those of layers of that type. A file that was saved in the new form and has the old one added by hand means
+    /// the latter; readers differ in which of them counts, so that they have to say the same.
     fn parameters(&mut self, layer: &str) -> Result<Parameters, LoadError> {
-        let own = match self.rope_parameters.take() {
-            Some(value) => Some(parameters(value, layer)?),
-            None => self.rope_scaling.take(),
+        let beside = self.rope_scaling.take();
+        let Some(value) = self.rope_parameters.take() else {
+            return Ok(beside.unwrap_or_default());
         };
-        Ok(own.unwrap_or_default())
+        let own = parameters(value, layer)?;
+        let scaling = |parameters: &Parameters| parameters.scaling(self.lengths).ok();
+        // The old form is of layers that do not slide.
+        if let Some(beside) = beside.filter(|_| layer != "sliding_attention")
+            && scaling(&beside) != scaling(&own)
+        {
+            return Err(LoadError::invalid(
+                "config.json: rope_scaling and rope_parameters scale in two ways: remove the one that is not meant",
+            ));
+        }
+        Ok(own)
     }
 
     fn rope(self, parameters: &Parameters, theta: f64, partial: f64) -> Result<Rope, LoadError> {
@@ -192,6 +203,24 @@ mod tests {
                 .unwrap()
                 .scaling,
             Scaling::Linear { factor: 2.0 }
+        );
+    }
+
+    #[test]
+    fn two_forms_that_differ_are_refused() {
+        let both = |factor: f64| {
+            read(&format!(
+                r#","rope_parameters":{{"rope_theta":5.0,"rope_type":"linear","factor":2.0}},"rope_scaling":{{"type":"linear","factor":{factor}}}"#
+            ))
+        };
+        assert_eq!(both(2.0).unwrap().scaling, Scaling::Linear { factor: 2.0 });
+        assert_eq!(both(4.0).unwrap_err().reason, Reason::ModelInvalid);
+        let unscaled = r#","rope_parameters":{"rope_type":"default"},"rope_scaling":{"rope_type":"yarn","factor":4,"original_max_position_embeddings":64}"#;
+        let error = read(unscaled).unwrap_err();
+        assert!(
+            error.message.contains("remove the one"),
+            "{}",
+            error.message
         );
     }
 

@@ -104,9 +104,13 @@ fn by_file(model: &Reference) -> f32 {
     largest
 }
 
-fn all(folder: &str, way: &str, largest_of: fn(&Reference) -> f32) {
+/// Folders of references, and how many models each has.
+const PARITY: (&str, usize) = ("parity", 12);
+const EXTRA: (&str, usize) = ("parity-extra", 29);
+
+fn all((folder, count): (&str, usize), way: &str, largest_of: fn(&Reference) -> f32) {
     let models = references(folder);
-    assert_eq!(models.len(), 12);
+    assert_eq!(models.len(), count, "{folder}");
     for model in models {
         let (name, lines) = (&model.name, model.lines.len());
         let largest = largest_of(&model);
@@ -116,20 +120,20 @@ fn all(folder: &str, way: &str, largest_of: fn(&Reference) -> f32) {
 
 #[test]
 fn predict_answers_the_scores_of_the_reference() {
-    all("parity", "POST /predict", over_http);
+    all(PARITY, "POST /predict", over_http);
 }
 
 #[test]
 fn predict_answers_them_for_other_heads_formats_and_labels() {
-    all("parity-extra", "POST /predict", over_http);
+    all(EXTRA, "POST /predict", over_http);
 }
 
 #[test]
 fn score_writes_the_scores_of_the_reference() {
-    all("parity", "score", by_file);
+    all(PARITY, "score", by_file);
 }
 
 #[test]
 fn score_writes_them_for_other_heads_formats_and_labels() {
-    all("parity-extra", "score", by_file);
+    all(EXTRA, "score", by_file);
 }

@@ -42,18 +42,32 @@ pub(crate) fn ahead(own: &Reading<'_>) -> Option<Observed> {
     Some(with(own.observed, model))
 }
 
+/// The revision that the spec itself asks for, where an override is ahead of it.
+pub(crate) fn below(reading: &Reading<'_>) -> Option<RevisionHash> {
+    let written = annotation(&reading.observed.model.metadata, labels::OVERRIDE)?;
+    let (_, at) = written.split_once('@').filter(|_| reading.is_ahead)?;
+    RevisionHash::parse(at)
+}
+
 /// Whether an override was written that holds no more: the spec asks for what it names, or for another revision
-/// than the one it was made at. `reading` is of what is in force.
+/// than the one it was made at; or what it names was given up, and the spec's own serves. `reading` is of what is in
+/// force.
 pub(crate) fn has_ended(reading: &Reading<'_>) -> bool {
     let written = annotation(&reading.observed.model.metadata, labels::OVERRIDE);
     let parsed = written.and_then(|written| {
         let (revision, at) = written.split_once('@')?;
         Some((RevisionHash::parse(revision)?, RevisionHash::parse(at)?))
     });
-    match (parsed, reading.target.revision()) {
-        (Some((_, at)), Some(asked)) => !reading.is_ahead && *asked != at,
-        (Some(_), None) | (None, _) => false,
-    }
+    let Some((revision, at)) = parsed else {
+        return false;
+    };
+    let moved = |asked: &RevisionHash| !reading.is_ahead && *asked != at;
+    let given_up = reading.state.as_ref().is_ok_and(|state| {
+        state.rollout.is_none()
+            && state.stable() == Some(&at)
+            && state.fleet.failed.contains(&revision)
+    });
+    given_up || reading.target.revision().is_some_and(moved)
 }
 
 /// The same with another model.
@@ -76,7 +90,7 @@ fn with(observed: &Observed, model: Model) -> Observed {
 }
 
 /// What is to be written, so that the winner of this endpoint's experiment is ahead of the spec; `None` where
-/// there is no winner, or the spec is made of it or goes before it, or it was written.
+/// there is no winner, or the spec is made of it or goes before it, or it was written, or given up before.
 ///
 /// # Errors
 /// Why no pod of it can be made.
@@ -92,7 +106,9 @@ pub(crate) fn of(own: &Reading<'_>, now: Timestamp) -> Result<Option<Promotion>,
     let annotation = format!("{hash}@{at}");
     let is_written = annotation
         == self::annotation(&observed.model.metadata, labels::OVERRIDE).unwrap_or_default();
-    if &hash == at || is_written || is_overtaken(own, winner, &hash, at) {
+    let known = own.state.as_ref();
+    let is_given_up = known.is_ok_and(|state| state.fleet.failed.contains(&hash));
+    if &hash == at || is_written || is_given_up || is_overtaken(own, winner, &hash, at) {
         return Ok(None);
     }
     let is_there = own

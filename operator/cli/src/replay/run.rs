@@ -180,6 +180,7 @@ impl Replay {
             rivals: &[],
             look: looked.map(|(_, look)| look),
             promotion: &Promotion::UnderWay,
+            asks_prometheus: true,
             dealt: true,
             now,
         };

@@ -23,7 +23,7 @@ use crate::objects::{
     service,
 };
 use crate::observed::{Kind, ObjectKey, Settings, annotation, revision_of};
-use crate::promotion::Promotion;
+use crate::promotion::{self, Promotion};
 use crate::reading::resolution::{self, Resolution};
 use crate::reading::{Reading, health};
 use crate::records::{Content, ModelFacts, Record, Role};
@@ -420,9 +420,12 @@ fn retire(reading: &Reading<'_>, state: &State, objects: &mut Objects) {
 /// Records beyond the limit go, the oldest first; those with a part in the state, and those that
 /// failed, stay.
 fn forget(reading: &Reading<'_>, records: &[Record], objects: &mut Objects) {
+    let below = promotion::below(reading);
     let mut retired: Vec<&Record> = records
         .iter()
         .filter(|record| record.role == Role::Retired)
+        // So does that of the spec itself, where a winner is ahead of it.
+        .filter(|record| Some(&record.hash) != below.as_ref())
         // The record of what the spec asks for spares a reading.
         .filter(|record| Some(&record.hash) != reading.target.revision())
         .collect();

@@ -84,6 +84,8 @@ pub struct Seen<'a> {
     pub look: Option<&'a Look>,
     /// What has become of the revision that won, at the endpoint.
     pub promotion: &'a Promotion,
+    /// Whether there is a Prometheus that metrics may ask.
+    pub asks_prometheus: bool,
     /// Whether a live router still deals by this experiment.
     pub dealt: bool,
     /// The time.

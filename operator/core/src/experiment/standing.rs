@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::conditions::{ExperimentConditionType, ExperimentStalledReason};
 use crds::v1alpha1::reward_model::model::Model as ModelSpec;
 use crds::{ABExperiment, RewardModel};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -94,10 +95,18 @@ pub fn of(
         rivals: &[],
         look: None,
         promotion: &Promotion::UnderWay,
+        // Whoever has begun was asked.
+        asks_prometheus: true,
         dealt: true,
         now,
     };
     let decided = State::read(experiment.status.as_ref()).ok()?;
+    // What was told to be stuck holds nobody in an arm.
+    let stalled = experiment.condition(ExperimentConditionType::Stalled);
+    let failed = ExperimentStalledReason::PromotionFailed.as_str();
+    if stalled.is_some_and(|stalled| stalled.reason == failed) {
+        return None;
+    }
     // It may be another's endpoint by now, also where this one was edited and would go on.
     if decided.conclusion.as_ref().is_some_and(Conclusion::is_over) {
         return None;
@@ -174,7 +183,7 @@ impl Promotion {
         match self {
             Self::UnderWay | Self::Done(_) => None,
             Self::GivenUp(revision) => Some(format!(
-                "the RewardModel {endpoint} has given revision {revision} up, which won: its condition Stalled says why; its command retry tries it again, and the command abort on this experiment returns everybody to control"
+                "the RewardModel {endpoint} has given revision {revision} up, which won: its events and status.history say why; everybody is control's. Put the winner's model into its spec to try it again, and end this experiment with the command abort"
             )),
             Self::Overtaken(revision) => Some(format!(
                 "the RewardModel {endpoint} serves revision {revision} by now, which nobody has compared: its spec asked for another model while the experiment ran, and goes before a winner; put the winner into its spec if that is still wanted, and end this experiment with the command abort"

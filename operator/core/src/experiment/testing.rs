@@ -152,6 +152,7 @@ pub(super) struct World {
     pub(super) models: BTreeMap<String, Model>,
     pub(super) rivals: Vec<Rival>,
     pub(super) promotion: Promotion,
+    pub(super) asks_prometheus: bool,
     pub(super) dealt: bool,
     pub(super) totals: Option<Totals>,
     pub(super) now: i64,
@@ -176,6 +177,7 @@ impl World {
                 .into(),
             rivals: Vec::new(),
             promotion: Promotion::UnderWay,
+            asks_prometheus: true,
             dealt: false,
             totals: None,
             now: 0,
@@ -218,6 +220,7 @@ impl World {
             rivals: &self.rivals,
             look: look.as_ref(),
             promotion: &self.promotion,
+            asks_prometheus: self.asks_prometheus,
             dealt: self.dealt,
             now: at(self.now),
         };
@@ -235,6 +238,7 @@ impl World {
             rivals: &self.rivals,
             look: None,
             promotion: &self.promotion,
+            asks_prometheus: self.asks_prometheus,
             dealt: self.dealt,
             now: at(self.now),
         };

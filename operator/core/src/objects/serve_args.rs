@@ -26,16 +26,24 @@ fn has(args: &[String], flag: &str) -> bool {
     args.iter().any(|arg| arg.split('=').next() == Some(flag))
 }
 
-/// Whether the spec itself says where its server computes.
-pub(crate) fn names_device(server: &Server) -> bool {
-    let named = server.args.as_ref().is_some_and(|own| has(own, "--device"));
+/// Whether the spec itself says that its server computes on the CPU.
+pub(crate) fn asks_for_cpu(server: &Server) -> bool {
+    let own = server.args.as_deref().unwrap_or_default();
+    let at = own
+        .iter()
+        .rposition(|arg| arg == "--device" || arg.starts_with("--device="));
+    let said = at.and_then(|at| match own.get(at)?.split_once('=') {
+        Some((_, value)) => Some(value),
+        None => own.get(at + 1).map(String::as_str),
+    });
+    if let Some(device) = said {
+        return device == "cpu";
+    }
     let mut env = server.env.iter().flatten();
-    named
-        || env.any(|one| {
-            one.0
-                .get("name")
-                .is_some_and(|name| name == "REWARD_DEVICE")
-        })
+    env.any(|one| {
+        let is = |field: &str, text: &str| one.0.get(field).is_some_and(|value| value == text);
+        is("name", "REWARD_DEVICE") && is("value", "cpu")
+    })
 }
 
 /// Tells a server who it is, where a record of before the routers does not.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::rollouts::{halfway, settled, step, yes};
-use super::world::{DIGEST_1, DIGEST_2, World};
+use super::world::{DIGEST_1, DIGEST_2, Pods, World};
 use crate::identity::RevisionHash;
 use crate::observed::{Kind, ObjectKey, Split, Standing, Winner};
 use crate::records::ModelFacts;
@@ -171,6 +171,22 @@ fn a_model_that_the_spec_asked_for_while_the_experiment_ran_goes_before_the_winn
     let written = annotations.unwrap_or_default();
     assert_eq!(written.get(crds::labels::OVERRIDE), None);
     assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
+}
+
+#[test]
+fn a_winner_that_is_given_up_leaves_the_endpoint_as_its_spec_says() {
+    let mut world = compared();
+    wins(&mut world, "v2");
+    world.pods = Pods::Failing;
+    world.rounds(120);
+    let status = world.observed.model.status.clone().unwrap();
+    assert_eq!(status.failed_revisions.unwrap().len(), 1);
+    let annotations = world.observed.model.metadata.annotations.clone();
+    let written = annotations.unwrap_or_default();
+    assert_eq!(written.get(crds::labels::OVERRIDE), None);
+    assert_eq!(world.condition("Ready"), yes("RolloutComplete"));
+    assert_eq!(world.condition("Stalled"), None);
     assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_1));
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::PoisonError;
 
-use crds::{ABExperiment, ABExperimentStatus, labels};
+use crds::{ABExperiment, ABExperimentStatus};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams};
+use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use operator_core::experiment::kept;
 
@@ -42,42 +42,48 @@ impl Context {
         Ok(kept.or_else(|| experiment.status.clone()))
     }
 
-    /// Keeps what the status is about to say, where that is new.
-    pub(super) async fn remember(
-        &self,
-        experiment: &ABExperiment,
-        next: &ABExperimentStatus,
-    ) -> Result<(), Error> {
+    /// Keeps what the status is about to say, where that is new. It is a copy: that it cannot be written holds
+    /// nothing up.
+    pub(super) async fn remember(&self, experiment: &ABExperiment, next: &ABExperimentStatus) {
         let (uid, part) = (experiment.uid().unwrap_or_default(), kept::part(next));
         let known = {
             let all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             all.get(&uid).cloned()
         };
         if known.as_ref() == Some(&part) {
-            return Ok(());
+            return;
         }
+        match self.keep_part(experiment, &part).await {
+            Ok(()) => {
+                let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                all.insert(uid, part);
+            }
+            Err(error) => {
+                tracing::warn!(namespace = experiment.namespace(), name = experiment.name_any(), %error, "a status that is lost will not be made anew");
+            }
+        }
+    }
+
+    /// Writes the copy at the version that is there, where that is ours.
+    async fn keep_part(
+        &self,
+        experiment: &ABExperiment,
+        part: &ABExperimentStatus,
+    ) -> Result<(), Error> {
         let (maps, name) = (self.maps(experiment), kept::name(experiment));
-        let there = if known.is_none() {
-            let there = maps.get_metadata_opt(&name).await;
-            there.map_err(Error::api(format!("look for ConfigMap {name}")))?
-        } else {
-            None
+        let mut object = kept::object(experiment, part);
+        let there = maps.get_metadata_opt(&name).await;
+        let there = there.map_err(Error::api(format!("look for ConfigMap {name}")))?;
+        let written = match there {
+            None => maps.create(&PostParams::default(), &object).await,
+            Some(there) if kept::is_own(experiment, &there.metadata) => {
+                object.metadata.resource_version = there.metadata.resource_version;
+                maps.replace(&name, &PostParams::default(), &object).await
+            }
+            Some(_) => return Err(Error::Taken(name)),
         };
-        if there.is_some_and(|there| !kept::is_own(experiment, &there.metadata)) {
-            tracing::warn!(
-                namespace = experiment.namespace(),
-                name,
-                "this ConfigMap is another's: a status that is lost will not be made anew"
-            );
-        } else {
-            let object = kept::object(experiment, &part);
-            let params = PatchParams::apply(labels::AB_EXPERIMENT_MANAGER).force();
-            let written = maps.patch(&name, &params, &Patch::Apply(&object)).await;
-            written.map_err(Error::api(format!("write ConfigMap {name}")))?;
-            self.metrics.wrote("ConfigMap", "apply");
-        }
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(uid, part);
+        written.map_err(Error::api(format!("write ConfigMap {name}")))?;
+        self.metrics.wrote("ConfigMap", "replace");
         Ok(())
     }
 }

@@ -104,6 +104,7 @@ impl Context {
             let revision = epoch.revisions.get(&variant.name);
             query
                 .replace("$variant", &variant.name)
+                .replace("$model", &variant.model)
                 .replace("$revision", revision.map_or("", String::as_str))
         };
         let asked = design.metrics.iter().filter_map(|metric| {

@@ -66,6 +66,8 @@ struct Context {
     experiments: Arc<Experiments>,
     fetching: Fetching,
     prometheus: Prometheus,
+    /// Whether this operator was told of a Prometheus.
+    asks_prometheus: bool,
     leads: watch::Receiver<bool>,
     /// The last look at each, by uid.
     looked: Mutex<HashMap<String, LastLook>>,
@@ -90,6 +92,7 @@ pub(super) async fn run(
         fetching: Fetching::new(Asking::new(), key),
         // Whoever asks comes back for the answer with its next look.
         prometheus: Prometheus::new(Asking::new(), prometheus_url, |_| {}),
+        asks_prometheus: prometheus_url.is_some(),
         client,
         metrics,
         events,
@@ -196,6 +199,7 @@ impl Context {
             rivals: &rivals,
             look: look.as_ref().map(|(_, look)| look),
             promotion: &promotion,
+            asks_prometheus: self.asks_prometheus,
             dealt: self.is_dealt(&experiment, &models).await?,
             now: Timestamp::now(),
         };
@@ -204,7 +208,7 @@ impl Context {
             self.keep(&experiment, look).await?;
         }
         let next = status::render(&step, &seen, look.as_ref().map(|(totals, _)| totals));
-        self.remember(&experiment, &next).await?;
+        self.remember(&experiment, &next).await;
         self.write_status(&experiment, before, &next).await?;
         let told = notices_of_experiment(experiment.status.as_ref(), &next, &step.notices);
         let uid = experiment.uid().unwrap_or_default();

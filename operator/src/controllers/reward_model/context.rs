@@ -306,8 +306,7 @@ impl Context {
     }
 
     pub(super) fn recovered(&self, trigger: &Trigger) {
-        let uid = trigger.uid().unwrap_or_default();
-        self.troubles.change(&uid, |trouble| trouble.failures = 0);
+        self.troubles.recovered(&trigger.uid().unwrap_or_default());
     }
 
     pub(super) fn backoff(&self, trigger: &Trigger, error: &Error) -> Duration {

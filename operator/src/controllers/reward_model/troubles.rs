@@ -38,6 +38,14 @@ impl Troubles {
         trouble.clone()
     }
 
+    /// A resource was done with as it should be.
+    pub(super) fn recovered(&self, uid: &str) {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trouble) = troubles.get_mut(uid) {
+            trouble.failures = 0;
+        }
+    }
+
     /// A resource is gone.
     pub(super) fn forget(&self, uid: &str) {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,9 @@ pub(crate) enum Error {
     /// An object of ours that the caches do not have yet.
     #[error("{0} is there already, and not seen yet")]
     Unseen(String),
+    /// An object of a name that we would take is somebody else's.
+    #[error("{0} is there already, and belongs to somebody else")]
+    Taken(String),
     /// The resource was written by another version, in a form that this one cannot read.
     #[error("the RewardModel cannot be read, so that nothing is changed: {0}")]
     Unreadable(serde_json::Error),
@@ -52,6 +55,7 @@ impl Error {
             Self::Api { .. } => "api",
             Self::Leftover(_) => "leftover",
             Self::Unseen(_) => "unseen",
+            Self::Taken(_) => "taken",
             Self::Unreadable(_) => "unreadable",
             Self::Serialise(_) => "serialise",
             Self::Slow => "slow",
@@ -75,6 +79,7 @@ impl Error {
             }
             Self::Leftover(_)
             | Self::Unseen(_)
+            | Self::Taken(_)
             | Self::Unreadable(_)
             | Self::Serialise(_)
             | Self::Slow => None,
@@ -115,9 +120,11 @@ impl Error {
         match self {
             Self::Leftover(_) => Duration::from_secs(1),
             Self::Unseen(_) => Duration::from_millis(200),
-            Self::Api { .. } | Self::Unreadable(_) | Self::Serialise(_) | Self::Slow => {
-                Duration::from_secs(seconds)
-            }
+            Self::Api { .. }
+            | Self::Taken(_)
+            | Self::Unreadable(_)
+            | Self::Serialise(_)
+            | Self::Slow => Duration::from_secs(seconds),
         }
     }
 }

@@ -109,7 +109,8 @@ pub fn step(seen: &Seen<'_>) -> Step {
     };
     let endpoint = seen.models.get(&seen.experiment.spec.endpoint.name);
     let key = endpoint.and_then(|endpoint| endpoint.key.as_ref());
-    let design = match Design::read(seen.experiment, key) {
+    let design = Design::read(seen.experiment, key).and_then(|design| supported(design, seen));
+    let design = match design {
         Ok(design) => design,
         Err(why) => {
             let standing = Standing::Stalled(ExperimentStalledReason::InvalidSpec, why);
@@ -138,6 +139,19 @@ pub fn step(seen: &Seen<'_>) -> Step {
         step.in_force = false;
     }
     step
+}
+
+/// A design whose metrics somebody can be asked for.
+fn supported(design: Design, seen: &Seen<'_>) -> Result<Design, String> {
+    let mut metrics = design.metrics.iter();
+    let asks = metrics.find(|metric| metric.source.query().is_some());
+    match asks.filter(|_| !seen.asks_prometheus) {
+        None => Ok(design),
+        Some(metric) => Err(format!(
+            "metric {} asks a Prometheus, and this operator was told of none: set its flag --prometheus-url",
+            metric.name
+        )),
+    }
 }
 
 fn stay(state: State, standing: Standing, design: Option<Design>) -> Step {

@@ -1,5 +1,7 @@
 //! Commands: `approve | abort | pause | resume`, each answered once.
 
+use std::time::Duration;
+
 use crds::labels;
 use crds::v1alpha1::ab_experiment::status::Verdict;
 use kube::ResourceExt;
@@ -8,8 +10,11 @@ use super::super::seen::Seen;
 use super::super::spec::Design;
 use super::super::state::ABORTED;
 use super::conclude::conclude;
-use super::{Action, Standing, Step, concluded, epoch};
+use super::{Action, Standing, Step, concluded, elapsed, epoch};
 use crate::rollout::commands::{self, Acknowledgement, Command, Verb};
+
+/// How long an approved promotion may be at rest before it can be given up: it begins within seconds.
+const STUCK: Duration = Duration::from_mins(1);
 
 fn given(seen: &Seen<'_>) -> Command {
     let annotation = seen.experiment.annotations().get(labels::COMMAND);
@@ -103,7 +108,14 @@ fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static s
     }
     let is_approved = done.is_some_and(|conclusion| conclusion.approved_at.is_some());
     let endpoint = &seen.experiment.spec.endpoint.name;
-    if is_approved && seen.promotion.failure(endpoint).is_none() {
+    // Where nothing moves there is no rollout that could be aborted instead.
+    let approved = done.and_then(|conclusion| conclusion.approved_at);
+    let waits = elapsed(approved, seen.now) > STUCK
+        && seen
+            .models
+            .get(endpoint)
+            .is_none_or(|endpoint| !endpoint.rolling);
+    if is_approved && !waits && seen.promotion.failure(endpoint).is_none() {
         return Err(
             "its verdict is being applied: abort the endpoint's rollout instead".to_owned(),
         );

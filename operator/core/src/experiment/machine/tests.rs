@@ -181,7 +181,7 @@ fn a_winner_that_the_endpoint_gives_up_is_told_and_may_be_stopped_or_tried_again
     world.promotion = Promotion::GivenUp("dddddddddd".to_owned());
     let step = world.step();
     assert!(
-        matches!(&step.standing, Standing::Stalled(Stalled::PromotionFailed, why) if why.contains("dddddddddd") && why.contains("retry")),
+        matches!(&step.standing, Standing::Stalled(Stalled::PromotionFailed, why) if why.contains("dddddddddd") && why.contains("abort")),
         "{:?}",
         step.standing
     );
@@ -460,6 +460,46 @@ fn the_answer_to_a_command_and_a_need_for_a_human_are_told_once() {
     world.models.remove("m1");
     assert_eq!(told(&mut world), ["InvalidVariant"]);
     assert_eq!(told(&mut world), [""; 0]);
+}
+
+#[test]
+fn a_promotion_that_nothing_comes_of_can_be_given_up_and_one_that_moves_cannot() {
+    let mut world = running(&json!({}), &WON);
+    world.now = 2 * HOUR;
+    world.step();
+    world.command("approve/1");
+    world.step();
+    let abort = |world: &mut World, nonce: u32| {
+        world.command(&format!("abort/{nonce}"));
+        world.step();
+        answered(world).0
+    };
+    assert_eq!(abort(&mut world, 2), "Refused", "it begins within seconds");
+    world.now += 120;
+    world.models.get_mut("m1").unwrap().rolling = true;
+    assert_eq!(abort(&mut world, 3), "Refused");
+    world.models.get_mut("m1").unwrap().rolling = false;
+    assert_eq!(abort(&mut world, 4), "Done");
+}
+
+#[test]
+fn a_metric_that_nobody_can_be_asked_for_is_said_at_once() {
+    let mut queue = goal();
+    queue["name"] = json!("queue");
+    queue["role"] = json!("Guardrail");
+    queue["source"] = json!({"prometheus": {"query": "up"}});
+    queue["absoluteMax"] = json!("1");
+    queue.as_object_mut().unwrap().remove("minimumEffect");
+    let mut world = World::new(&json!({"metrics": [goal(), queue]}));
+    world.asks_prometheus = false;
+    let step = world.step();
+    assert!(
+        matches!(&step.standing, Standing::Stalled(Stalled::InvalidSpec, why) if why.contains("--prometheus-url")),
+        "{:?}",
+        step.standing
+    );
+    world.asks_prometheus = true;
+    assert_eq!(world.step().standing, Standing::Running);
 }
 
 #[test]
