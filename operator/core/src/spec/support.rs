@@ -88,7 +88,8 @@ mod tests {
     fn a_gate_that_asks_a_prometheus_takes_one() {
         let gate =
             json!({"name": "queue", "prometheus": {"query": "up", "threshold": {"max": "1"}}});
-        let spec = spec(json!({"rollout": {"gates": [gate], "steps": [{"gate": ["queue"]}]}}));
+        let spec =
+            spec(json!({"rollout": {"gates": [gate], "steps": [{"gate": {"names": ["queue"]}}]}}));
         assert_eq!(check(&spec, &settings(false, true)), Ok(()));
         let why = check(&spec, &settings(false, false)).unwrap_err();
         assert!(

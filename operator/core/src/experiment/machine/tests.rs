@@ -488,6 +488,7 @@ fn a_metric_that_nobody_can_be_asked_for_is_said_at_once() {
     queue["name"] = json!("queue");
     queue["role"] = json!("Guardrail");
     queue["source"] = json!({"prometheus": {"query": "up"}});
+    queue["kind"] = json!("Mean");
     queue["absoluteMax"] = json!("1");
     queue.as_object_mut().unwrap().remove("minimumEffect");
     let mut world = World::new(&json!({"metrics": [goal(), queue]}));
