@@ -28,11 +28,16 @@ pub(crate) struct Promotion {
     pub(crate) annotation: String,
 }
 
+/// What the annotation says; `None` where there is none, or it names no revisions.
+fn written(observed: &Observed) -> Option<(RevisionHash, RevisionHash)> {
+    let text = annotation(&observed.model.metadata, labels::OVERRIDE)?;
+    let (revision, at) = text.split_once('@')?;
+    Some((RevisionHash::parse(revision)?, RevisionHash::parse(at)?))
+}
+
 /// What is observed, with the model that was promoted in the place of the spec's; `None` where nothing is.
 pub(crate) fn ahead(own: &Reading<'_>) -> Option<Observed> {
-    let written = annotation(&own.observed.model.metadata, labels::OVERRIDE)?;
-    let (revision, at) = written.split_once('@')?;
-    let (revision, at) = (RevisionHash::parse(revision)?, RevisionHash::parse(at)?);
+    let (revision, at) = written(own.observed)?;
     if own.target.revision() != Some(&at) {
         return None;
     }
@@ -44,21 +49,15 @@ pub(crate) fn ahead(own: &Reading<'_>) -> Option<Observed> {
 
 /// The revision that the spec itself asks for, where an override is ahead of it.
 pub(crate) fn below(reading: &Reading<'_>) -> Option<RevisionHash> {
-    let written = annotation(&reading.observed.model.metadata, labels::OVERRIDE)?;
-    let (_, at) = written.split_once('@').filter(|_| reading.is_ahead)?;
-    RevisionHash::parse(at)
+    let (_, at) = written(reading.observed).filter(|_| reading.is_ahead)?;
+    Some(at)
 }
 
 /// Whether an override was written that holds no more: the spec asks for what it names, or for another revision
 /// than the one it was made at; or what it names was given up, and the spec's own serves. `reading` is of what is in
 /// force.
 pub(crate) fn has_ended(reading: &Reading<'_>) -> bool {
-    let written = annotation(&reading.observed.model.metadata, labels::OVERRIDE);
-    let parsed = written.and_then(|written| {
-        let (revision, at) = written.split_once('@')?;
-        Some((RevisionHash::parse(revision)?, RevisionHash::parse(at)?))
-    });
-    let Some((revision, at)) = parsed else {
+    let Some((revision, at)) = written(reading.observed) else {
         return false;
     };
     let moved = |asked: &RevisionHash| !reading.is_ahead && *asked != at;

@@ -43,23 +43,28 @@ pub fn part(status: &ABExperimentStatus) -> ABExperimentStatus {
     }
 }
 
-/// The object that keeps `part`.
-pub fn object(experiment: &ABExperiment, part: &ABExperimentStatus) -> ConfigMap {
+/// The metadata of an object that keeps something of an experiment, and goes with it.
+pub(super) fn metadata(experiment: &ABExperiment, name: String) -> ObjectMeta {
     let own = [
         (labels::EXPERIMENT, experiment.name_any()),
         (labels::MANAGED_BY, labels::OPERATOR.to_owned()),
     ];
     let own = own.map(|(key, value)| (key.to_owned(), value));
+    ObjectMeta {
+        name: Some(name),
+        namespace: experiment.namespace(),
+        labels: Some(BTreeMap::from(own)),
+        owner_references: experiment
+            .controller_owner_ref(&())
+            .map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The object that keeps `part`.
+pub fn object(experiment: &ABExperiment, part: &ABExperimentStatus) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name(experiment)),
-            namespace: experiment.namespace(),
-            labels: Some(BTreeMap::from(own)),
-            owner_references: experiment
-                .controller_owner_ref(&())
-                .map(|owner| vec![owner]),
-            ..ObjectMeta::default()
-        },
+        metadata: metadata(experiment, name(experiment)),
         data: serde_json::to_string(part)
             .ok()
             .map(|text| BTreeMap::from([(KEY.to_owned(), text)])),

@@ -12,7 +12,8 @@ use super::Context;
 use crate::controllers::shared::error::Error;
 
 impl Context {
-    fn maps(&self, experiment: &ABExperiment) -> Api<ConfigMap> {
+    /// The way to what is kept beside an experiment.
+    pub(super) fn maps(&self, experiment: &ABExperiment) -> Api<ConfigMap> {
         Api::namespaced(
             self.client.clone(),
             &experiment.namespace().unwrap_or_default(),

@@ -188,8 +188,7 @@ impl Context {
         let uid = experiment.uid().unwrap_or_default();
         self.fetching
             .change(&uid, |ledgers| ledger::keep(ledgers, &look.tracks));
-        let namespace = experiment.namespace().unwrap_or_default();
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
+        let maps = self.maps(experiment);
         for (metric, ledger) in &self.fetching.ledgers(&uid) {
             let name = Ledger::name(&experiment.name_any(), metric);
             let object = ledger.object(experiment, metric);

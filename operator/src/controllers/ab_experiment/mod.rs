@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use crds::{ABExperiment, ABExperimentStatus, RewardModel, labels};
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -286,10 +285,7 @@ impl Context {
             .flat_map(|status| status.conditions.iter());
         let mut conditions = conditions.map(|one| (one.type_.as_str(), one.status.as_str()));
         let in_sync = conditions.any(|one| one == ("RoutersInSync", "True"));
-        let maps: Api<ConfigMap> = Api::namespaced(
-            self.client.clone(),
-            &experiment.namespace().unwrap_or_default(),
-        );
+        let maps = self.maps(experiment);
         let found = maps.get_opt(&names::table(endpoint)).await;
         let found = found.map_err(Error::api("read the traffic table"))?;
         let given = found

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use crds::labels;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use stats::Scale;
 use traffic::evidence::experiment::{Evidence, Subject};
 
+use super::super::kept::metadata;
 use super::{Ledger, Track};
 
 /// Bytes of documents that one object keeps; an API server takes 1 MiB.
@@ -90,22 +89,9 @@ impl Ledger {
                 kept.insert(key, ByteString(bytes));
             }
         }
-        let name = experiment.name_any();
-        let own = [
-            (labels::EXPERIMENT, name.as_str()),
-            (labels::MANAGED_BY, labels::OPERATOR),
-        ];
-        let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let name = Self::name(&experiment.name_any(), metric);
         ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(Self::name(&name, metric)),
-                namespace: experiment.namespace(),
-                labels: Some(BTreeMap::from(own)),
-                owner_references: experiment
-                    .controller_owner_ref(&())
-                    .map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
+            metadata: metadata(experiment, name),
             data: serde_json::to_string(&head)
                 .ok()
                 .map(|text| BTreeMap::from([(HEAD.to_owned(), text)])),
