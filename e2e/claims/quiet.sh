@@ -10,12 +10,27 @@ versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,jo
 writes() { grep "\"username\":\"$operator_user\"" "$audit" | grep -v '"resource":"leases"' | grep -c "\"resource\":\"${1:-}" || true; }
 pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }
 
+# Ready comes before rest: the routers' answers to the last table are still to come, and pods that leave.
+at_rest() {
+    local before now i
+    before=$(versions)
+    for ((i = 0; i < 30; i++)); do
+        sleep 1
+        now=$(versions)
+        [[ $now != "$before" ]] || return 0
+        before=$now
+    done
+    broken "no rest within 30 s: $(get helpfulness '{.status}')"
+}
+
 claim "the same manifest applied twice changes no version"
 model tiny-reward-v2 | apply
 ready helpfulness
-before=$(versions)
+at_rest
+before=$(versions) status=$(get helpfulness '{.status}')
 model tiny-reward-v2 | apply
 sleep 2 # nothing happens, so there is nothing to wait for
+[[ $(versions) == "$before" ]] || printf 'before: %s\nnow:    %s\n' "$status" "$(get helpfulness '{.status}')" >&2
 same "$(versions)" "$before" "versions"
 
 claim "the operator writes nothing while nothing happens (${IDLE_SECONDS:=10} s)"
