@@ -61,3 +61,36 @@ claim "$(kubectl -n demo get rwm helpfulness -o jsonpath='{range .status.gates[*
 report=$(finish_client shifted)
 claim "$report"
 no_failure "$report"
+
+[[ ${FULL:-} ]] || { claim "skipped: an error rate of 3 % beside one of 0.2 %; FULL=1 runs it"; exit 0; }
+"$root/e2e/cluster/images" faulty
+fails() { # of a thousand requests
+    cat <<EOT
+apiVersion: betterai.dev/v1alpha1
+kind: RewardModel
+metadata: {name: helpfulness}
+spec:
+  model: {source: {pvc: {claimName: models, path: tiny-reward-v2}}}
+  server: {image: "$(image faulty)", env: [{name: FAULTY_FAILS_OF_1000, value: "$1"}, {name: RELEASE, value: "$2"}]}
+  traffic: {key: {header: x-user}}
+  rollout:
+    steps: [{setWeight: 50}, {gate: {names: [errors], maxDuration: 2m}}]
+    gates: [{name: errors, interval: 1s, minSamples: $3, router: {metric: ErrorRate, compareToStable: {margin: "0.01", direction: Decrease}}}]
+    rollbackWindow: {warmReplicas: 0}
+EOT
+}
+kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null
+claim "a revision that fails 3 % of its requests beside 0.2 % is caught, and one that fails 0.2 % too is not"
+fails 2 a 200 | apply
+ready helpfulness
+start_client errors load --url $url --users 3000 --duration 200
+fails 2 b 200 | apply
+ready helpfulness
+same "$(get helpfulness '{.status.history[0].outcome}')" Promoted "the equal one"
+claim "$(verdicts)"
+fails 30 c 200 | apply
+becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
+claim "$(get helpfulness "{.status.conditions[?(@.type=='Stalled')].message}")"
+report=$(finish_client errors)
+claim "$report"
+no_failure "$report"

@@ -1,6 +1,7 @@
 //! The command line. Every flag has an environment variable.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -15,7 +16,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Watches RewardModels and makes them so.
-    Run(Run),
+    Run(Box<Run>),
     /// Asks a running operator whether it is alive; exit code 1 if not.
     Health(Health),
     /// Prints the custom resource definitions.
@@ -35,9 +36,19 @@ pub(crate) struct Run {
     /// the others wait and say so. Going back to what is warm waits for nobody.
     #[arg(long, env = "OPERATOR_MAX_LOADING", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) max_loading: usize,
-    /// The Prometheus that gates of the kind `prometheus` ask, such as `http://prometheus.monitoring:9090`.
+    /// The Prometheus that gates and experiments ask, such as `http://prometheus.monitoring:9090`.
     #[arg(long, env = "OPERATOR_PROMETHEUS_URL", value_parser = http_url)]
     pub(crate) prometheus_url: Option<String>,
+    /// File with the certificates, as PEM, that its https is checked with, where not with those of the system.
+    #[arg(long, env = "OPERATOR_PROMETHEUS_CA", requires = "prometheus_url")]
+    pub(crate) prometheus_ca: Option<PathBuf>,
+    /// File with the bearer token that is shown to it; read anew for each question.
+    #[arg(
+        long,
+        env = "OPERATOR_PROMETHEUS_TOKEN_FILE",
+        requires = "prometheus_url"
+    )]
+    pub(crate) prometheus_token_file: Option<PathBuf>,
     /// The namespace that the operator runs in; by default that of its own account.
     #[arg(long, env = "OPERATOR_NAMESPACE")]
     pub(crate) namespace: Option<String>,
@@ -75,12 +86,10 @@ pub(crate) struct Health {
 fn http_url(text: &str) -> Result<String, String> {
     let parsed: hyper::Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (parsed.scheme_str(), parsed.authority(), parsed.query()) {
-        (Some("http"), Some(_), None) => Ok(text.to_owned()),
-        (Some("https"), ..) => Err(
-            "https is not spoken to Prometheus by this version: name its Service by http"
-                .to_owned(),
-        ),
-        (_, _, _) => Err("write it as http://HOST:PORT, with a path where it has one".to_owned()),
+        (Some("http" | "https"), Some(_), None) => Ok(text.to_owned()),
+        (_, _, _) => {
+            Err("write it as http(s)://HOST:PORT, with a path where it has one".to_owned())
+        }
     }
 }
 

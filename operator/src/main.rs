@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     // none is chosen by itself. An error means that one is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Args::parse().command {
-        Command::Run(run) => block_on(controllers::run(run)),
+        Command::Run(run) => block_on(controllers::run(*run)),
         Command::Health(health) => block_on(runtime::admin::ask(health.url)),
         Command::Crds => print_crds(),
     };

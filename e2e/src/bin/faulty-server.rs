@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
-use e2e::faulty::{Arguments, TAKES_MS, serve};
+use e2e::faulty::{Arguments, FAILS_OF_1000, Habits, TAKES_MS, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,11 +20,10 @@ fn main() -> anyhow::Result<ExitCode> {
             inside,
             inner,
         } => {
-            let takes = std::env::var(TAKES_MS).ok();
-            let takes = takes
-                .map_or(Ok(0), |takes| takes.parse())
-                .context(TAKES_MS)?;
-            let takes = Duration::from_millis(takes);
+            let habits = Habits {
+                takes: Duration::from_millis(number(TAKES_MS)?),
+                fails_of_1000: number(FAILS_OF_1000)?,
+            };
             let child = real.args(inner).spawn().context("start inference-server")?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -33,13 +32,20 @@ fn main() -> anyhow::Result<ExitCode> {
             let ended = runtime.block_on(async {
                 tokio::select! {
                     ended = until_its_end(child) => ended,
-                    failed = serve(outside, inside, takes) => Err(failed.err().context("the proxy has ended")?),
+                    failed = serve(outside, inside, habits) => Err(failed.err().context("the proxy has ended")?),
                 }
             })?;
             let code = ended.code().and_then(|code| u8::try_from(code).ok());
             Ok(ExitCode::from(code.unwrap_or(1)))
         }
     }
+}
+
+/// Of an environment variable; 0 where it is not set.
+fn number(variable: &str) -> anyhow::Result<u64> {
+    let text = std::env::var(variable).ok();
+    let number = text.map_or(Ok(0), |text| text.parse());
+    number.with_context(|| variable.to_owned())
 }
 
 /// The server leaves when it is asked to; the proxy serves until it has left.

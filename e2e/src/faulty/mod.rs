@@ -15,13 +15,16 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use args::Arguments;
-pub use proxy::{Faulty, serve};
+pub use proxy::{Faulty, Habits, serve};
 
 /// The port on which a fault is asked for.
 pub const CONTROL_PORT: u16 = 9100;
 
 /// The variable that says how many milliseconds a score takes at least.
 pub const TAKES_MS: &str = "FAULTY_TAKES_MS";
+
+/// The variable that says how many requests of a thousand are answered with 500, from its start on.
+pub const FAILS_OF_1000: &str = "FAULTY_FAILS_OF_1000";
 
 /// A way of being bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,6 +29,15 @@ const SLOWER: u32 = 10;
 
 type Reply = Response<Full<Bytes>>;
 
+/// How it is without a fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// How long a score takes at least, as that of a larger model would.
+    pub takes: Duration,
+    /// How many requests of a thousand it fails.
+    pub fails_of_1000: u64,
+}
+
 /// A server behind a proxy.
 #[derive(Clone, Debug)]
 pub struct Faulty(Arc<State>);
@@ -35,7 +45,9 @@ pub struct Faulty(Arc<State>);
 #[derive(Debug)]
 struct State {
     inside: SocketAddr,
-    takes: Duration,
+    habits: Habits,
+    /// Requests for scores so far.
+    requests: AtomicU64,
     client: Client<HttpConnector, Full<Bytes>>,
     fault: watch::Sender<Option<Fault>>,
     /// When the first request came that was spoiled.
@@ -44,13 +56,12 @@ struct State {
     told: watch::Sender<bool>,
 }
 
-/// Proxies `outside` to the server at `inside`, and takes faults on the control port, for ever. Scores
-/// take so much longer, as those of a larger model would.
+/// Proxies `outside` to the server at `inside`, and takes faults on the control port, for ever.
 ///
 /// # Errors
 /// When a port is taken.
-pub async fn serve(outside: SocketAddr, inside: SocketAddr, takes: Duration) -> anyhow::Result<()> {
-    let faulty = Faulty::new(inside, takes);
+pub async fn serve(outside: SocketAddr, inside: SocketAddr, habits: Habits) -> anyhow::Result<()> {
+    let faulty = Faulty::new(inside, habits);
     let control = SocketAddr::from((IpAddr::V6(Ipv6Addr::UNSPECIFIED), CONTROL_PORT));
     let bind = async |address: SocketAddr| {
         let listener = TcpListener::bind(address).await;
@@ -64,10 +75,11 @@ pub async fn serve(outside: SocketAddr, inside: SocketAddr, takes: Duration) -> 
 impl Faulty {
     /// The server at `inside`, which is sound.
     #[must_use]
-    pub fn new(inside: SocketAddr, takes: Duration) -> Self {
+    pub fn new(inside: SocketAddr, habits: Habits) -> Self {
         Self(Arc::new(State {
             inside,
-            takes,
+            habits,
+            requests: AtomicU64::new(0),
             client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
             fault: watch::Sender::new(None),
             first: watch::Sender::new(None),
@@ -131,6 +143,10 @@ impl Faulty {
             return self.forward(request).await;
         }
         let Some(fault) = fault else {
+            let before = self.0.requests.fetch_add(1, Ordering::Relaxed);
+            if (before * self.0.habits.fails_of_1000) % 1_000 < self.0.habits.fails_of_1000 {
+                return failed();
+            }
             return self.score(request).await;
         };
         self.0.first.send_if_modified(|first| {
@@ -140,11 +156,7 @@ impl Faulty {
         });
         let began = Instant::now();
         match fault {
-            Fault::Error => reply(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                internal::CONTENT_TYPE,
-                spoil::failed().into(),
-            ),
+            Fault::Error => failed(),
             Fault::Hang => std::future::pending().await,
             Fault::Nan => spoiled(self.score(request).await, spoil::no_numbers).await,
             Fault::Constant => spoiled(self.score(request).await, spoil::constant).await,
@@ -163,7 +175,10 @@ impl Faulty {
     }
 
     async fn score(&self, request: Request<Incoming>) -> Reply {
-        let (reply, ()) = tokio::join!(self.forward(request), tokio::time::sleep(self.0.takes));
+        let (reply, ()) = tokio::join!(
+            self.forward(request),
+            tokio::time::sleep(self.0.habits.takes)
+        );
         reply
     }
 
@@ -207,6 +222,14 @@ async fn spoiled(sound: Reply, spoil: fn(&[u8]) -> Option<Vec<u8>>) -> Reply {
     Response::from_parts(parts, Full::new(body))
 }
 
+fn failed() -> Reply {
+    reply(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        internal::CONTENT_TYPE,
+        spoil::failed().into(),
+    )
+}
+
 fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
     let mut reply = Response::new(Full::new(body));
     *reply.status_mut() = status;
@@ -240,8 +263,8 @@ mod tests {
     }
 
     /// Its proxy and the control port.
-    async fn faulty() -> (SocketAddr, SocketAddr) {
-        let faulty = Faulty::new(server().await, Duration::ZERO);
+    async fn faulty(habits: Habits) -> (SocketAddr, SocketAddr) {
+        let faulty = Faulty::new(server().await, habits);
         let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ports = (outside.local_addr().unwrap(), control.local_addr().unwrap());
@@ -266,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_sound_until_a_fault_is_asked_for_and_its_probes_are_for_ever() {
-        let (proxy, control) = faulty().await;
+        let (proxy, control) = faulty(Habits::default()).await;
         let score = || ask(Method::POST, proxy, internal::PATH);
         assert_eq!(score().await, (200, internal::PATH.to_owned()));
         let began = Moment::now();
@@ -279,5 +302,19 @@ mod tests {
         assert_eq!(probe, (200, "/health/ready".to_owned()));
         let unknown = ask(Method::POST, control, "/fault/odd").await;
         assert_eq!(unknown.0, 404);
+    }
+
+    #[tokio::test]
+    async fn it_fails_as_many_of_a_thousand_as_it_was_told_to() {
+        let habits = Habits {
+            fails_of_1000: 30,
+            ..Habits::default()
+        };
+        let (proxy, _) = faulty(habits).await;
+        let mut failed = 0;
+        for _ in 0..200 {
+            failed += u32::from(ask(Method::POST, proxy, internal::PATH).await.0 == 500);
+        }
+        assert_eq!(failed, 6);
     }
 }

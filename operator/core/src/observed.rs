@@ -59,6 +59,8 @@ pub struct Observed {
     pub reports: Vec<Report>,
     /// What each of them said first of the table that it acts upon.
     pub first_reports: Vec<Report>,
+    /// What they said when their shares were measured last, which is not at each news.
+    pub measured_reports: Vec<Report>,
     /// Whether the cluster knows `HTTPRoute`s.
     pub gateway_api: GatewayApi,
     /// What was measured for the gates that were due.

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::experiments::{Experiments, Touched};
+use self::shared::access::Access;
 use crate::args::Run;
 use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
@@ -52,6 +53,11 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("no Kubernetes cluster to talk to")?;
+    let prometheus = args.prometheus_url.as_deref().map(|url| {
+        let (ca, token) = (&args.prometheus_ca, &args.prometheus_token_file);
+        Access::new(url, ca.as_deref(), token.as_deref())
+    });
+    let prometheus = prometheus.transpose()?;
     let work = async {
         await_definitions(&client, &metrics).await?;
         let namespace = args
@@ -61,7 +67,7 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         let settings = operator_core::observed::Settings {
             server_image: args.server_image.clone(),
             server_image_cuda: args.server_image_cuda.clone(),
-            asks_prometheus: args.prometheus_url.is_some(),
+            asks_prometheus: prometheus.is_some(),
             admin_key: Some(admin_key::of(&client, &namespace).await?),
             operator_namespace: namespace.clone(),
         };
@@ -77,7 +83,7 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         let (endpoints, affected) = spread(&experiments, touched);
         let judging = ab_experiment::run(
             client.clone(),
-            (settings.admin_key.clone(), args.prometheus_url.as_deref()),
+            (settings.admin_key.clone(), prometheus.clone()),
             experiments.clone(),
             affected,
             metrics.clone(),
@@ -91,7 +97,7 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
                 experiments,
                 endpoints,
                 max_loading: args.max_loading,
-                prometheus_url: args.prometheus_url.as_deref(),
+                prometheus,
             },
             metrics.clone(),
             readiness,

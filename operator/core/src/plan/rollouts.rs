@@ -1,5 +1,6 @@
 //! Rollouts in steps, as their users see them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -36,6 +37,29 @@ pub(crate) fn halfway() -> World {
     );
     assert_eq!(world.weight(), 50);
     world
+}
+
+#[test]
+fn what_was_measured_of_a_share_is_of_the_weight_that_stands_beside_it() {
+    let mut world = settled();
+    world.requests = 1_000;
+    world.path("v2");
+    let mut measured = BTreeSet::new();
+    for _ in 0..120 {
+        world.round();
+        let status = world.observed.model.status.clone().unwrap();
+        for share in status.traffic.into_iter().flatten() {
+            let wanted = share.spec_weight.unwrap();
+            if let Some(percent) = share.observed_percent {
+                assert_eq!(percent.to_string(), format!("{wanted}.00"), "of {wanted}");
+                measured.insert(wanted);
+            }
+        }
+        if world.condition("Paused") == yes("PauseStep") && world.weight() == 50 {
+            world.command("promote");
+        }
+    }
+    assert_eq!(measured, BTreeSet::from([0, 10, 50, 90, 100]));
 }
 
 #[expect(

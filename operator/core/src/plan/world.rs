@@ -108,6 +108,10 @@ pub(crate) struct World {
     pub(crate) holders: Vec<Holder>,
     /// What a router has cut the canary off for.
     pub(crate) cut_off: Option<(String, String)>,
+    /// Requests that each router answers between two looks, by the weights of its table.
+    pub(crate) requests: u64,
+    /// What each router answered in all, by revision.
+    pub(crate) answered: BTreeMap<String, u64>,
     /// Writes that changed nothing.
     pub(crate) empty_writes: usize,
 }
@@ -143,6 +147,7 @@ impl World {
                 refusal: None,
                 reports: Vec::new(),
                 first_reports: Vec::new(),
+                measured_reports: Vec::new(),
                 gathered: crate::gates::Gathered::default(),
                 ledger: None,
                 experiment: None,
@@ -185,6 +190,8 @@ impl World {
             scored: Vec::new(),
             holders: Vec::new(),
             cut_off: None,
+            requests: 0,
+            answered: BTreeMap::new(),
             empty_writes: 0,
         }
     }
@@ -459,11 +466,14 @@ impl World {
             .pods
             .iter()
             .filter(|pod| is_router(pod) && crate::reading::pods::is_ready(pod));
-        let revisions: Vec<Value> = table
-            .revisions()
-            .iter()
-            .map(|row| json!({"revision": row.revision.to_string(), "endpoints": 1, "ready": 1, "effectiveWeight": row.weight.get()}))
-            .collect();
+        let (requests, answered) = (self.requests, &mut self.answered);
+        let mut revision = |row: &traffic::table::Row| {
+            let (name, weight) = (row.revision.to_string(), row.weight.get());
+            let count = answered.entry(name.clone()).or_default();
+            *count += requests * u64::from(weight) / 10_000;
+            json!({"revision": name, "endpoints": 1, "ready": 1, "effectiveWeight": weight, "answered": *count})
+        };
+        let revisions: Vec<Value> = table.revisions().iter().map(&mut revision).collect();
         let cut_off = self.cut_off.as_ref().map(|(revision, cause)| {
             json!({"revision": revision, "cause": cause, "message": "5 of 5", "ageMs": 3})
         });
@@ -477,6 +487,13 @@ impl World {
             })
             .collect();
         self.version += u64::from(reports != self.observed.reports);
+        let generation = |reports: &[traffic::status::Report]| {
+            reports.first().map(|report| report.table.clone())
+        };
+        if generation(&reports) != generation(&self.observed.first_reports) {
+            self.observed.first_reports.clone_from(&reports);
+        }
+        self.observed.measured_reports.clone_from(&reports);
         self.observed.reports = reports;
     }
 

@@ -27,6 +27,8 @@ use crate::reading::{Reading, Route, health, pods};
 use crate::rollout::{Decision, Ending, Signals};
 use crate::state::{State, stored};
 
+pub use shares::is_enough;
+
 const HISTORY: usize = 10;
 
 /// The condition of that type.

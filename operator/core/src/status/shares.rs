@@ -1,6 +1,7 @@
 //! What share of the traffic each revision has: the wish, the fact, and the measurement.
 //!
-//! Invariant: a share is measured once for each weight: a status is no gauge.
+//! Invariant: what is measured is of the weights that stand beside it, and changes twice a minute at most: a status is
+//! no gauge.
 
 use std::collections::BTreeMap;
 
@@ -19,41 +20,58 @@ const MEASURED: u64 = 200;
 pub(super) fn traffic(reading: &Reading<'_>, state: &State) -> Option<Vec<TrafficShare>> {
     let all = reading.reports.acknowledged.as_ref();
     let mut shares = shares(state, all.map(|all| format!("{}/{}", all.routers, all.of)))?;
-    let measured = measured(reading);
+    // Wish and fact differ while the table of these weights is still on its way: what was counted is of others then.
+    let is_applied = |share: &TrafficShare| share.applied_weight == share.spec_weight;
+    let measured = shares
+        .iter()
+        .all(is_applied)
+        .then(|| measured(reading))
+        .flatten();
     for share in &mut shares {
-        let mut before = reading.before.traffic.iter().flatten();
-        // Measured once for each weight: a status is no gauge.
-        let told = before
-            .find(|old| (&old.revision, old.spec_weight) == (&share.revision, share.spec_weight))
-            .and_then(|old| old.observed_percent.clone());
-        share.observed_percent = told.or_else(|| {
-            let name = traffic::Revision::parse(&share.revision)?;
-            let hundredths = measured.as_ref()?.get(&name).copied().unwrap_or(0);
-            let percent = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-            Some(Decimal::from(percent.as_str()))
-        });
+        let told = || {
+            let mut before = reading.before.traffic.iter().flatten();
+            let same = |old: &&TrafficShare| {
+                (&old.revision, old.spec_weight) == (&share.revision, share.spec_weight)
+            };
+            before
+                .find(same)
+                .and_then(|old| old.observed_percent.clone())
+        };
+        share.observed_percent = match &measured {
+            None => told(),
+            Some(measured) => percent(measured, &share.revision),
+        };
     }
     Some(shares)
+}
+
+/// Of a revision that answered nothing: none of it.
+fn percent(measured: &BTreeMap<traffic::Revision, u16>, revision: &str) -> Option<Decimal> {
+    let name = traffic::Revision::parse(revision)?;
+    let hundredths = measured.get(&name).copied().unwrap_or(0);
+    let percent = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    Some(Decimal::from(percent.as_str()))
 }
 
 /// What each revision answered of what was asked since the table is in force, where that is enough to say.
 fn measured(reading: &Reading<'_>) -> Option<BTreeMap<traffic::Revision, u16>> {
     let observed = reading.observed;
-    let answered = |reports: &[Report]| -> u64 {
-        let revisions = reports.iter().flat_map(|report| &report.revisions);
-        revisions.map(|revision| revision.answered).sum()
-    };
     let in_force = reading
         .reports
         .acknowledged
         .as_ref()
         .is_some_and(traffic::status::Acknowledged::by_all);
-    let enough =
-        answered(&observed.reports).saturating_sub(answered(&observed.first_reports)) >= MEASURED;
-    if !in_force || !enough {
-        return None;
-    }
-    traffic::status::observed(&observed.first_reports, &observed.reports)
+    let (first, last) = (&observed.first_reports, &observed.measured_reports);
+    (in_force && is_enough(first, last)).then(|| traffic::status::observed(first, last))?
+}
+
+/// Whether routers have answered enough between these reports to say which part was whose.
+pub fn is_enough(first: &[Report], last: &[Report]) -> bool {
+    let answered = |reports: &[Report]| -> u64 {
+        let revisions = reports.iter().flat_map(|report| &report.revisions);
+        revisions.map(|revision| revision.answered).sum()
+    };
+    answered(last).saturating_sub(answered(first)) >= MEASURED
 }
 
 /// The stable revision first, then the one beside it: the wish, and what every router was seen to do.

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::evidence::Fetching;
 use self::looks::LastLook;
 use super::experiments::Experiments;
+use super::shared::access::Access;
 use super::shared::asking::Asking;
 use super::shared::cache::strip;
 use super::shared::error::Error;
@@ -78,7 +79,7 @@ struct Context {
 /// Runs the controller until `stop`; `touched` are experiments that something was seen to change of.
 pub(super) async fn run(
     client: Client,
-    (key, prometheus_url): (Option<AdminKey>, Option<&str>),
+    (key, prometheus): (Option<AdminKey>, Option<Access>),
     experiments: Arc<Experiments>,
     touched: impl Stream<Item = ObjectRef<Trigger>> + Send + 'static,
     metrics: Arc<Metrics>,
@@ -90,8 +91,8 @@ pub(super) async fn run(
     let context = Arc::new(Context {
         fetching: Fetching::new(Asking::new(), key),
         // Whoever asks comes back for the answer with its next look.
-        prometheus: Prometheus::new(Asking::new(), prometheus_url, |_| {}),
-        asks_prometheus: prometheus_url.is_some(),
+        asks_prometheus: prometheus.is_some(),
+        prometheus: Prometheus::new(prometheus, |_| {}),
         client,
         metrics,
         events,

@@ -191,6 +191,7 @@ impl Context {
             elsewhere: self.turns.elsewhere(&owner.uid),
             reports: self.routers.reports(&owner.uid),
             first_reports: self.routers.first_reports(&owner.uid),
+            measured_reports: self.routers.measured_reports(&owner.uid),
             gathered: Gathered::default(),
             ledger: None,
             experiment,

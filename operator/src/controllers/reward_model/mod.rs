@@ -38,6 +38,7 @@ use self::troubles::Troubles;
 use self::turns::Turns;
 use crate::controllers::experiments::Experiments;
 use crate::controllers::shared::Owner;
+use crate::controllers::shared::access::Access;
 use crate::controllers::shared::asking::Asking;
 use crate::controllers::shared::cache::strip;
 use crate::controllers::shared::error::Error;
@@ -69,7 +70,7 @@ const AT_ONCE: u16 = 16;
 const ROUNDS: usize = 5;
 
 /// What the command line says of it, and what it shares with others.
-pub(super) struct Options<'a, S> {
+pub(super) struct Options<S> {
     /// The experiments of the cluster.
     pub(super) experiments: Arc<Experiments>,
     /// Models of whose experiments something has changed.
@@ -77,7 +78,7 @@ pub(super) struct Options<'a, S> {
     /// How many resources may load a model at once.
     pub(super) max_loading: usize,
     /// The Prometheus that gates ask.
-    pub(super) prometheus_url: Option<&'a str>,
+    pub(super) prometheus: Option<Access>,
 }
 
 /// Runs the controller until `stop`.
@@ -87,7 +88,7 @@ pub(super) struct Options<'a, S> {
 pub(super) async fn run(
     client: Client,
     settings: Settings,
-    options: Options<'_, impl Stream<Item = ObjectRef<Trigger>> + Send + 'static>,
+    options: Options<impl Stream<Item = ObjectRef<Trigger>> + Send + 'static>,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     leads: watch::Receiver<bool>,
@@ -99,8 +100,8 @@ pub(super) async fn run(
     let (news, heard) = unbounded();
     let (asking, key) = (Asking::new(), settings.admin_key.clone());
     let routers = Arc::new(Routers::new(asking.clone(), key.clone(), news.clone()));
-    let fetching = Arc::new(Fetching::new(asking.clone(), key, news.clone()));
-    let prometheus = Prometheus::new(asking, options.prometheus_url, move |owner: &Owner| {
+    let fetching = Arc::new(Fetching::new(asking, key, news.clone()));
+    let prometheus = Prometheus::new(options.prometheus, move |owner: &Owner| {
         // An error means that the controller is ending.
         let _ = news.unbounded_send(ObjectRef::new(&owner.name).within(&owner.namespace));
     });

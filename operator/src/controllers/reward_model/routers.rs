@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures::channel::mpsc::UnboundedSender;
@@ -18,6 +18,7 @@ use operator_core::identity::AdminKey;
 use operator_core::objects::router::ADMIN_PORT;
 use operator_core::observed::Children;
 use operator_core::reading::pods;
+use operator_core::status::is_enough;
 use tokio::task::AbortHandle;
 use traffic::status::{MAX_BYTES, Report};
 
@@ -29,6 +30,8 @@ use crate::controllers::shared::asking::{Asking, admin};
 const HELD: Duration = Duration::from_secs(20);
 /// How long an answer may take beyond that.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what was measured of shares is shown, while more is counted: a status is no gauge.
+const SHOWN: Duration = Duration::from_secs(30);
 /// How long a router that did not answer is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,7 +42,18 @@ pub(super) struct Routers {
     key: Option<AdminKey>,
     /// By the uid of their model, then by pod.
     heard: Arc<Mutex<HashMap<String, HashMap<String, Heard>>>>,
+    /// By the uid of their model, when its shares were measured last, and on what.
+    measured: Mutex<HashMap<String, Measured>>,
     news: UnboundedSender<ObjectRef<Trigger>>,
+}
+
+/// What shares were measured on.
+#[derive(Debug)]
+struct Measured {
+    at: Instant,
+    /// The tables that it is about.
+    first: Vec<Report>,
+    last: Vec<Report>,
 }
 
 /// One router.
@@ -71,6 +85,7 @@ impl Routers {
             client,
             key,
             heard: Arc::default(),
+            measured: Mutex::default(),
             news,
         }
     }
@@ -83,6 +98,27 @@ impl Routers {
     /// What they said first of the table that they act upon: what was counted since is of its weights.
     pub(super) fn first_reports(&self, uid: &str) -> Vec<Report> {
         self.told(uid, |one| one.first.clone())
+    }
+
+    /// What they said when shares were measured last: anew twice a minute, with each table, and until there is
+    /// enough.
+    pub(super) fn measured_reports(&self, uid: &str) -> Vec<Report> {
+        let (first, last) = (self.first_reports(uid), self.reports(uid));
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = measured.get(uid)
+            && before.first == first
+            && before.at.elapsed() < SHOWN
+            && is_enough(&before.first, &before.last)
+        {
+            return before.last.clone();
+        }
+        let now = Measured {
+            at: Instant::now(),
+            first,
+            last: last.clone(),
+        };
+        measured.insert(uid.to_owned(), now);
+        last
     }
 
     fn told(&self, uid: &str, which: impl Fn(&Heard) -> Option<Report>) -> Vec<Report> {
@@ -123,6 +159,8 @@ impl Routers {
     pub(super) fn forget(&self, uid: &str) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.remove(uid);
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.remove(uid);
     }
 
     fn ask(&self, owner: &Owner, pod: String, address: String) -> AbortHandle {

@@ -11,18 +11,33 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION};
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 
 /// The client of all of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Asking(Client<HttpConnector, Empty<Bytes>>);
+pub(crate) struct Asking(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl Asking {
+    /// Of what speaks http: nobody is trusted.
     pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
+        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        Self::trusting(nobody.with_no_client_auth())
+    }
+
+    /// Of what may speak https too.
+    pub(crate) fn trusting(config: ClientConfig) -> Self {
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(Duration::from_secs(2)));
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(2)
             .build(connector);

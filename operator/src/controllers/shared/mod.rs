@@ -2,6 +2,7 @@
 //!
 //! It must not decide, nor know of a kind of ours.
 
+pub(crate) mod access;
 pub(crate) mod asking;
 pub(crate) mod cache;
 pub(crate) mod error;

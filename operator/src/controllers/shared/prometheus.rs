@@ -9,12 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::Request;
 use operator_core::gates::{MAX_ANSWER_BYTES, PrometheusAnswer};
 use tokio::task::AbortHandle;
 
 use super::Owner;
-use super::asking::Asking;
+use super::access::Access;
 
 /// How long Prometheus may take: it gives up a query itself only after two minutes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,9 +25,7 @@ type News = Arc<dyn Fn(&Owner) + Send + Sync>;
 
 /// The Prometheus of this operator.
 pub(crate) struct Prometheus {
-    client: Asking,
-    /// Without the slash at its end.
-    url: Option<Arc<str>>,
+    access: Option<Access>,
     /// By the uid of who asks, then by query.
     asked: Arc<Mutex<HashMap<String, HashMap<String, Asked>>>>,
     news: News,
@@ -61,14 +58,11 @@ impl Drop for Asked {
 
 impl Prometheus {
     pub(crate) fn new(
-        client: Asking,
-        url: Option<&str>,
+        access: Option<Access>,
         news: impl Fn(&Owner) + Send + Sync + 'static,
     ) -> Self {
-        let url = url.map(|url| url.trim_end_matches('/').into());
         Self {
-            client,
-            url,
+            access,
             asked: Arc::default(),
             news: Arc::new(news),
         }
@@ -87,7 +81,7 @@ impl Prometheus {
         owner: &Owner,
         queries: &BTreeSet<String>,
     ) -> Option<BTreeMap<String, PrometheusAnswer>> {
-        let Some(url) = &self.url else {
+        let Some(access) = &self.access else {
             let why = "this operator was told of no Prometheus: set its flag --prometheus-url";
             let each = |query: &String| {
                 let answer = PrometheusAnswer::Unreachable(why.to_owned());
@@ -99,7 +93,7 @@ impl Prometheus {
         let own = all.entry(owner.uid.clone()).or_default();
         for query in queries {
             if own.get(query).is_none_or(Asked::is_stale) {
-                let task = self.ask(owner, url.clone(), query.clone());
+                let task = self.ask(owner, access.clone(), query.clone());
                 own.insert(query.clone(), Asked::UnderWay(task));
             }
         }
@@ -121,14 +115,15 @@ impl Prometheus {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, owner: &Owner, url: Arc<str>, query: String) -> AbortHandle {
-        let (client, news) = (self.client.clone(), self.news.clone());
+    fn ask(&self, owner: &Owner, access: Access, query: String) -> AbortHandle {
+        let news = self.news.clone();
         let (asked, owner) = (self.asked.clone(), owner.clone());
         let task = tokio::spawn(async move {
-            let within = tokio::time::timeout(PATIENCE, ask(&client, &url, &query)).await;
+            let within = tokio::time::timeout(PATIENCE, ask(&access, &query)).await;
+            let url = access.url();
             let answer = match within {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => PrometheusAnswer::Unreachable(format!("{url}: {error}")),
+                Ok(Err(error)) => PrometheusAnswer::Unreachable(format!("{url}: {error:#}")),
                 Err(_) => PrometheusAnswer::Unreachable(format!("{url}: no answer in 5 s")),
             };
             {
@@ -145,10 +140,9 @@ impl Prometheus {
     }
 }
 
-async fn ask(client: &Asking, url: &str, query: &str) -> anyhow::Result<PrometheusAnswer> {
-    let query = encoded(query);
-    let request = Request::get(format!("{url}/api/v1/query?query={query}"));
-    let (_, body) = client.ask(request, MAX_ANSWER_BYTES).await?;
+async fn ask(access: &Access, query: &str) -> anyhow::Result<PrometheusAnswer> {
+    let path = format!("/api/v1/query?query={}", encoded(query));
+    let body = access.get(&path, MAX_ANSWER_BYTES).await?;
     Ok(PrometheusAnswer::read(&body))
 }
 
@@ -188,6 +182,11 @@ mod tests {
         Owner::of(&serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap())
     }
 
+    fn access(url: &str) -> Access {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Access::new(url, None, None).unwrap()
+    }
+
     /// Answers each question with a number, one more each time.
     async fn counting() -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -213,7 +212,7 @@ mod tests {
     async fn answers_are_given_together_and_are_new_each_time() {
         let url = counting().await;
         let (told, mut news) = tokio::sync::mpsc::unbounded_channel();
-        let prometheus = Prometheus::new(Asking::new(), Some(&url), move |_| {
+        let prometheus = Prometheus::new(Some(access(&url)), move |_| {
             told.send(()).unwrap();
         });
         let queries = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
@@ -234,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_nothing_has_all_answers() {
-        let prometheus = Prometheus::new(Asking::new(), Some("http://127.0.0.1:1"), |_| {});
+        let prometheus = Prometheus::new(Some(access("http://127.0.0.1:1")), |_| {});
         let answers = prometheus.answers(&owner(), &BTreeSet::new());
         assert_eq!(answers, Some(BTreeMap::new()));
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stats::{Alpha, Plan, Scale, Stopping, Verdict};
 
-use super::{ALPHA, Conclusion, NEW_USERS, Scenario, run};
+use super::{ALPHA, Conclusion, Scenario, run};
 
 /// How experiments of a scenario ended.
 pub(super) struct Table {
@@ -143,6 +143,6 @@ pub(super) fn planned(scenario: Scenario, power: f64) -> u32 {
     let alpha = Alpha::new(ALPHA / 2.0).unwrap();
     let stopping = Stopping::new(scale(effect), scale(effect), alpha);
     let error = effect / stopping.information(power).unwrap().sqrt();
-    let ticks = (plan.units(scale(error)) / f64::from(NEW_USERS)).ceil();
+    let ticks = (plan.units(scale(error)) / f64::from(scenario.arriving)).ceil();
     (1..10_000).find(|tick| f64::from(*tick) >= ticks).unwrap()
 }
