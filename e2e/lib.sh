@@ -161,6 +161,12 @@ EOT
     kubectl -n demo wait --for=jsonpath='{.status.containerStatuses[0].started}' "pod/$pod" --timeout=60s >/dev/null
 }
 
+# Ends the load before its time, and prints its report.
+end_client() { # pod
+    kubectl -n demo exec "$1" -- /usr/local/bin/demo-client stop >/dev/null 2>&1 || true # it may have ended
+    finish_client "$1"
+}
+
 finish_client() {
     if ! kubectl -n demo wait --for=jsonpath='{.status.phase}'=Succeeded "pod/$1" --timeout=600s >/dev/null; then
         kubectl -n demo logs "$1" >&2

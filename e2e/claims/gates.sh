@@ -20,7 +20,7 @@ claim "v1 → v2 is shadowed, judged and promoted under load; no request fails"
 model tiny-reward-v1 | apply
 ready helpfulness
 old=$(get helpfulness '{.status.stable.revision}')
-start_client judged load --url $url --users 3000 --duration 45
+start_client judged load --url $url --users 3000 --duration 300
 judged tiny-reward-v2 | apply
 becomes '{.status.rollout.step.kind}' Shadow
 claim "$(pairs_from_users)"
@@ -33,32 +33,32 @@ claim "$(verdicts)"
 for gate in people errors; do
     [[ $(verdicts) == *"$gate=Pass("* ]] || broken "gate $gate: $(verdicts)"
 done
-report=$(finish_client judged)
+report=$(end_client judged)
 claim "$report"
 no_failure "$report"
 
 claim "the regressed v3 is refused by its users' labels before any request of a user reaches it"
 good=$(get helpfulness '{.status.stable.revision}')
-start_client refused load --url $url --users 3000 --duration 20
+start_client refused load --url $url --users 3000 --duration 300
 judged tiny-reward-v3-regressed | apply
 becomes '{.status.rollout.step.kind}' Shadow
 claim "$(pairs_from_users)"
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
 claim "$(get helpfulness "{.status.conditions[?(@.type=='Stalled')].message}")"
 same "$(get helpfulness '{.status.stable.revision}')" "$good" "the stable revision"
-report=$(finish_client refused)
+report=$(end_client refused)
 claim "$report"
 no_failure "$report"
 [[ $(python3 -c 'import json, sys; print(len(json.loads(sys.argv[1])["model_versions"]))' "$report") == 1 ]] ||
     broken "users met the new revision: $report"
 
 claim "v2 with all its scores shifted orders requests as v2 does, and is told from it"
-start_client shifted load --url $url --users 3000 --duration 45
+start_client shifted load --url $url --users 3000 --duration 300
 alike tiny-reward-v2-shifted | apply
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
 claim "$(kubectl -n demo get rwm helpfulness -o jsonpath='{range .status.gates[*]}{.name} {.verdict}: {.message}{"\n"}{end}')"
 [[ $(verdicts) == *"order=Pass("*"shift=Fail("* ]] || broken "$(verdicts)"
-report=$(finish_client shifted)
+report=$(end_client shifted)
 claim "$report"
 no_failure "$report"
 
@@ -83,7 +83,7 @@ kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null
 claim "a revision that fails 3 % of its requests beside 0.2 % is caught, and one that fails 0.2 % too is not"
 fails 2 a 200 | apply
 ready helpfulness
-start_client errors load --url $url --users 3000 --duration 200
+start_client errors load --url $url --users 3000 --duration 400
 fails 2 b 200 | apply
 ready helpfulness
 same "$(get helpfulness '{.status.history[0].outcome}')" Promoted "the equal one"
@@ -91,6 +91,6 @@ claim "$(verdicts)"
 fails 30 c 200 | apply
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
 claim "$(get helpfulness "{.status.conditions[?(@.type=='Stalled')].message}")"
-report=$(finish_client errors)
+report=$(end_client errors)
 claim "$report"
 no_failure "$report"

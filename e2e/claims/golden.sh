@@ -25,18 +25,18 @@ same "$(judged_by)" "sha256:$(sha256sum "$pairs" | cut -d' ' -f1)" "the set's di
 claim "  $(gate message)"
 
 claim "v1 → v2 passes"
-start_client pass load --url $url --duration 25
+start_client pass load --url $url --duration 300
 golden tiny-reward-v2 | apply
 becomes "{.status.history[0].outcome}" Promoted 90
 ready helpfulness
 second=$(stable)
 [[ $second != "$first" ]] || broken "v2 was not promoted"
 claim "  $(gate message)"
-report=$(finish_client pass)
+report=$(end_client pass)
 no_failure "$report"
 
 claim "the regressed v3 is refused before any request reaches it, and v2's result is not found out again"
-start_client refuse load --url $url --duration 25
+start_client refuse load --url $url --duration 300
 golden tiny-reward-v3-regressed | apply
 for ((i = 0; i < 450; i++)); do
     share=$(canary_requests) # once: between two looks it may be gone
@@ -49,7 +49,7 @@ claim "  $(gate message)"
 same "$(stable)" "$second" "stable revision"
 args=$(kubectl -n demo get jobs -l betterai.dev/component=golden -o jsonpath='{.items[*].spec.template.spec.containers[0].args}')
 [[ $args == *--against-known* ]] || broken "the stable revision is asked again: $args"
-report=$(finish_client refuse)
+report=$(end_client refuse)
 no_failure "$report"
 
 claim "a broken line is named, takes nothing back, and a mended set goes on by itself"

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 claim "an operator that is killed fails no request and reaches the same end (${ROUNDS:=1} times)"
 model tiny-reward-v2 | apply
 ready helpfulness
-start_client killed load --url $url --duration $((ROUNDS * 14))
+start_client killed load --url $url --duration $((ROUNDS * 120))
 for ((round = 1; round <= ROUNDS; round++)); do
     version=$((round % 2 + 1))
     model tiny-reward-v$version | apply
@@ -16,6 +16,6 @@ for ((round = 1; round <= ROUNDS; round++)); do
     same "$(get helpfulness '{.status.model.digest}')" "$(kubectl -n demo get deployments -l betterai.dev/model=helpfulness,betterai.dev/component=server \
         -o jsonpath='{.items[0].spec.template.spec.containers[0].args[4]}')" "digest after kill $round"
 done
-report=$(finish_client killed)
+report=$(end_client killed)
 claim "$report"
 no_failure "$report"

@@ -12,7 +12,7 @@ ready helpfulness
 skip=$(stat -c %s "$audit")
 
 claim "operators that are killed $kills times in a rollout enter each step once, and fail no request"
-start_client leaders load --url $url --duration $((kills * 3 + 15))
+start_client leaders load --url $url --duration $((kills * 60))
 stepped tiny-reward-v2 | apply
 for ((i = 0; i < kills; i++)); do
     sleep "$((RANDOM % 2)).$((RANDOM % 10))" # the moment is random on purpose
@@ -21,14 +21,14 @@ for ((i = 0; i < kills; i++)); do
     kubectl -n betterai-system wait --for=condition=Available deployment/betterai-operator --timeout=60s >/dev/null
 done
 ready helpfulness
-report=$(finish_client leaders)
+report=$(end_client leaders)
 claim "$report"
 no_failure "$report"
 claim "$("$root/target/release/claims" audit --log "$audit" --skip "$skip")"
 
 claim "two operators that act at once enter each step once, and fail no request"
 skip=$(stat -c %s "$audit")
-start_client two load --url $url --duration $((rounds * 20 + 10))
+start_client two load --url $url --duration $((rounds * 120))
 "$root/e2e/cluster/local" inside env KUBECONFIG="$KUBECONFIG" POD_NAME=second \
     "$root/target/release/operator" run --namespace betterai-system --lease betterai-second \
     --server-image "$(image inference-server)" --listen 127.0.0.1:18080 >"$run/logs/second.log" 2>&1 &
@@ -43,7 +43,7 @@ for ((round = 1; round <= rounds; round++)); do
     cold tiny-reward-v$(((round + 1) % 2 + 1)) | apply
     ready helpfulness
 done
-report=$(finish_client two)
+report=$(end_client two)
 claim "$report"
 no_failure "$report"
 verdict=$("$root/target/release/claims" audit --log "$audit" --skip "$skip")

@@ -37,7 +37,7 @@ comes_back() { # what, times before
 kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null # it may remember a failure
 model tiny-reward-v1 | apply
 ready helpfulness
-start_client lost load --url $url --duration "$([[ ${FULL:-} ]] && echo 70 || echo 35)"
+start_client lost load --url $url --duration 600
 # One step, to a half, and a long pause.
 stepped tiny-reward-v2 | sed '/setWeight: 50/,+1d; s/setWeight: 10/setWeight: 50/; s/duration: 5s/duration: 10m/' | apply
 becomes "{.status.conditions[?(@.type=='Paused')].reason}" PauseStep
@@ -80,6 +80,6 @@ command resume
 ready helpfulness
 same "$(get helpfulness '{.status.stable.revision}')" "$revision" "stable revision"
 same "$(get helpfulness '{.status.history[0].outcome}')" Promoted outcome
-report=$(finish_client lost)
+report=$(end_client lost)
 claim "$report"
 no_failure "$report"

@@ -8,7 +8,7 @@ status() { kubectl -n demo patch rwm helpfulness --subresource=status --type=jso
 kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null
 model tiny-reward-v1 | apply
 ready helpfulness
-start_client status load --url $url --duration 45
+start_client status load --url $url --duration 300
 
 claim "a status that is lost is made anew: no pod is, no share moves, and the rollout goes on where it was"
 stepped tiny-reward-v2 | sed 's/pause: {duration: 5s}/pause: {}/' | apply
@@ -35,7 +35,7 @@ for weight in 50 100; do
     [[ $weight == 100 ]] || becomes "{.status.conditions[?(@.type=='Paused')].reason}" PauseStep
 done
 ready helpfulness
-report=$(finish_client status)
+report=$(end_client status)
 claim "$report"
 no_failure "$report"
 kubectl -n demo delete rwm helpfulness --wait >/dev/null

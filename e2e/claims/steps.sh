@@ -10,7 +10,7 @@ claim "v1 → v2 through 10 and 50 %: no request fails, and wish and fact agree 
 model tiny-reward-v1 | apply # which keeps nothing warm: what is warm would take no steps
 ready helpfulness
 old=$(stable)
-start_client steps load --url $url --duration 45
+start_client steps load --url $url --duration 300
 stepped tiny-reward-v2 | apply
 for weight in 10 50; do
     becomes "{.status.traffic[1].appliedWeight}" $weight
@@ -26,19 +26,19 @@ stepped tiny-reward-v1 | apply
 becomes "{.status.stable.revision}" "$old"
 claim "  after $((($(date +%s%N) - began) / 1000000)) ms"
 ready helpfulness
-report=$(finish_client steps)
+report=$(end_client steps)
 claim "$report"
 no_failure "$report"
 
 claim "a revision that gives every text one score is cut off, and the same manifest does not try it again"
-start_client cut load --url $url --duration 40
+start_client cut load --url $url --duration 300
 stepped tiny-reward-v2-constant | apply
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" CutOff
 same "$(stable)" "$old" "stable revision"
 same "$(get helpfulness '{.status.history[0].outcome}')" RolledBack outcome
 claim "  $(get helpfulness '{.status.history[0].reason}')"
 kubectl -n demo annotate rwm helpfulness "touched=$RANDOM" --overwrite >/dev/null
-report=$(finish_client cut)
+report=$(end_client cut)
 claim "$report"
 no_failure "$report"
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" CutOff 5

@@ -11,7 +11,9 @@ use anyhow::Context;
 use clap::Parser;
 use e2e::http::Client;
 use e2e::{accuracy, feedback, fill, load, users};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 enum Command {
@@ -50,10 +52,12 @@ enum Command {
         /// So many users ask, instead of the prompts alone.
         #[arg(long)]
         users: Option<NonZero<u32>>,
-        /// Seconds.
+        /// Seconds, where nobody stops it before.
         #[arg(long)]
         duration: u64,
     },
+    /// Ends the load of the container that it is run in: what it was sent is in its report.
+    Stop,
     /// Has users ask, and say what they think of the variant that has answered.
     Users {
         #[arg(long)]
@@ -80,14 +84,28 @@ fn chance(text: &str) -> anyhow::Result<(String, f64)> {
     Ok((variant.to_owned(), chance.parse()?))
 }
 
-fn stopping(after: u64) -> Arc<AtomicBool> {
+/// Is set after so many seconds, or when the process is asked to end.
+fn stopping(after: u64) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let timer = stop.clone();
+    let set = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _entered = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate())?;
     std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(after));
-        timer.store(true, Ordering::Relaxed);
+        let asked = tokio::time::timeout(Duration::from_secs(after), terminate.recv());
+        // An error is the end of the time.
+        let _ = runtime.block_on(asked);
+        set.store(true, Ordering::Relaxed);
     });
-    stop
+    Ok(stop)
+}
+
+/// The first process of a container is its load.
+fn stop() -> anyhow::Result<()> {
+    let first = Pid::from_raw(1).context("no first process")?;
+    Ok(kill_process(first, Signal::TERM)?)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -110,10 +128,11 @@ fn main() -> anyhow::Result<()> {
         } => {
             let client = Arc::new(Client::new(&url)?);
             client.until_reached();
-            let stop = stopping(duration);
+            let stop = stopping(duration)?;
             let pairs = accuracy::pairs(&pairs)?;
             print(&load::run(&client, &pairs, (rate, users), &stop))
         }
+        Command::Stop => stop(),
         Command::Users {
             url,
             pairs,
@@ -125,12 +144,13 @@ fn main() -> anyhow::Result<()> {
         } => {
             let client = Client::new(&url)?;
             client.until_reached();
+            let stop = stopping(duration)?;
             print(&users::run(
                 &client,
                 &accuracy::pairs(&pairs)?,
                 (count, rate),
                 (&event, &chance.into_iter().collect()),
-                &stopping(duration),
+                &stop,
             )?)
         }
     }

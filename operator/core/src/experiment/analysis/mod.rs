@@ -8,6 +8,8 @@
 mod compare;
 mod exact;
 mod finding;
+#[cfg(test)]
+mod methods;
 mod roles;
 #[cfg(test)]
 mod tests;
