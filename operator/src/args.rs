@@ -36,6 +36,10 @@ pub(crate) struct Run {
     /// the others wait and say so. Going back to what is warm waits for nobody.
     #[arg(long, env = "OPERATOR_MAX_LOADING", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) max_loading: usize,
+    /// Labels of the namespaces that it acts in, as for `kubectl -l`; all without it. Of
+    /// `kubernetes.io/metadata.name=NAME` it needs no right beyond that namespace.
+    #[arg(long, env = "OPERATOR_NAMESPACE_SELECTOR")]
+    pub(crate) namespace_selector: Option<String>,
     /// The Prometheus that gates and experiments ask, such as `http://prometheus.monitoring:9090`.
     #[arg(long, env = "OPERATOR_PROMETHEUS_URL", value_parser = http_url)]
     pub(crate) prometheus_url: Option<String>,

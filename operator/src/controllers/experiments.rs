@@ -12,10 +12,11 @@ use futures::{StreamExt, stream};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
 use super::shared::cache::strip;
+use super::shared::scope::Scope;
 
 type Guarded = DeserializeGuard<ABExperiment>;
 /// Namespace and name.
@@ -37,14 +38,17 @@ pub(super) struct Touched {
 
 impl Experiments {
     /// Starts the watch; answers what changes.
-    pub(super) fn watch(client: &Client) -> (Arc<Self>, BoxStream<'static, Touched>) {
+    pub(super) fn watch(
+        client: &Client,
+        scope: &Scope,
+    ) -> (Arc<Self>, BoxStream<'static, Touched>) {
         let own = Arc::new(Self {
             known: RwLock::default(),
             filled: watch::Sender::new(false),
         });
         let feeding = own.clone();
         let mut listed: Option<Vec<Guarded>> = None;
-        let api = Api::<Guarded>::all(client.clone());
+        let api = scope.api::<Guarded>(client);
         let touched = watcher(api, watcher::Config::default())
             .default_backoff()
             .flat_map(move |event| {

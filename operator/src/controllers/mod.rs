@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::experiments::{Experiments, Touched};
 use self::shared::access::Access;
+use self::shared::scope::Scope;
 use crate::args::Run;
 use crate::metrics::Metrics;
 use crate::runtime::admin::{self, Readiness};
@@ -58,8 +59,16 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         Access::new(url, ca.as_deref(), token.as_deref())
     });
     let prometheus = prometheus.transpose()?;
+    let scope = match &args.namespace_selector {
+        Some(selector) => Scope::of(selector).context("--namespace-selector")?,
+        None => Scope::All,
+    };
     let work = async {
-        await_definitions(&client, &metrics).await?;
+        await_definitions(&client, &scope, &metrics).await?;
+        scope
+            .follow(&client)
+            .await
+            .context("--namespace-selector")?;
         let namespace = args
             .namespace
             .clone()
@@ -79,12 +88,16 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
         };
         let (leads, leading) = watch::channel(false);
         let election = leader::run(client.clone(), candidate, &metrics, &leads, &stop);
-        let (experiments, touched) = Experiments::watch(&client);
+        let (experiments, touched) = Experiments::watch(&client, &scope);
         let (endpoints, affected) = spread(&experiments, touched);
         let judging = ab_experiment::run(
             client.clone(),
-            (settings.admin_key.clone(), prometheus.clone()),
-            experiments.clone(),
+            ab_experiment::Options {
+                key: settings.admin_key.clone(),
+                prometheus: prometheus.clone(),
+                scope: scope.clone(),
+                experiments: experiments.clone(),
+            },
             affected,
             metrics.clone(),
             leading.clone(),
@@ -97,6 +110,7 @@ pub(crate) async fn run(args: Run) -> anyhow::Result<()> {
                 experiments,
                 endpoints,
                 max_loading: args.max_loading,
+                scope: scope.clone(),
                 prometheus,
             },
             metrics.clone(),
@@ -175,8 +189,12 @@ async fn until_stopped(
 }
 
 /// Waits until the API server knows the resources: the operator may be applied before them.
-async fn await_definitions(client: &Client, metrics: &Metrics) -> anyhow::Result<()> {
-    let models: Api<crds::RewardModel> = Api::all(client.clone());
+async fn await_definitions(
+    client: &Client,
+    scope: &Scope,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
+    let models: Api<RewardModel> = scope.api(client);
     loop {
         match models.list_metadata(&ListParams::default().limit(1)).await {
             Ok(_) => {

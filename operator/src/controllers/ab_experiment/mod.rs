@@ -43,6 +43,7 @@ use super::shared::error::Error;
 use super::shared::events::Events;
 use super::shared::gone::Gone;
 use super::shared::prometheus::Prometheus;
+use super::shared::scope::Scope;
 use super::surroundings;
 use crate::metrics::Metrics;
 
@@ -64,6 +65,7 @@ struct Context {
     metrics: Arc<Metrics>,
     events: Events,
     experiments: Arc<Experiments>,
+    scope: Scope,
     fetching: Fetching,
     prometheus: Prometheus,
     /// Whether this operator was told of a Prometheus.
@@ -76,16 +78,29 @@ struct Context {
     kept: Mutex<HashMap<String, ABExperimentStatus>>,
 }
 
+/// What the command line says of it, and what it shares with others.
+pub(super) struct Options {
+    pub(super) key: Option<AdminKey>,
+    pub(super) prometheus: Option<Access>,
+    pub(super) scope: Scope,
+    pub(super) experiments: Arc<Experiments>,
+}
+
 /// Runs the controller until `stop`; `touched` are experiments that something was seen to change of.
 pub(super) async fn run(
     client: Client,
-    (key, prometheus): (Option<AdminKey>, Option<Access>),
-    experiments: Arc<Experiments>,
+    options: Options,
     touched: impl Stream<Item = ObjectRef<Trigger>> + Send + 'static,
     metrics: Arc<Metrics>,
     leads: watch::Receiver<bool>,
     stop: CancellationToken,
 ) {
+    let Options {
+        key,
+        prometheus,
+        scope,
+        experiments,
+    } = options;
     let (reader, writer) = reflector::store::<Trigger>();
     let (events, writing) = Events::start(client.clone(), metrics.clone());
     let context = Arc::new(Context {
@@ -97,6 +112,7 @@ pub(super) async fn run(
         metrics,
         events,
         experiments,
+        scope: scope.clone(),
         leads: leads.clone(),
         looked: Mutex::default(),
         failures: Mutex::default(),
@@ -105,7 +121,7 @@ pub(super) async fn run(
     let held = context.clone();
     let mut gone = Gone::new(move |uid: &str| held.forget(uid));
     let own = watcher(
-        Api::<Trigger>::all(context.client.clone()),
+        scope.api::<Trigger>(&context.client),
         watcher::Config::default(),
     )
     .default_backoff()
@@ -121,6 +137,7 @@ pub(super) async fn run(
         .with_config(Config::default().concurrency(AT_ONCE))
         .reconcile_on(touched)
         .reconcile_all_on(super::begins(leads))
+        .reconcile_all_on(scope.changes())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
         .for_each(|outcome| async {
@@ -170,7 +187,9 @@ impl Context {
     /// Observe, look, step, keep what the look rests on, write the status, then tell.
     async fn follow(&self, trigger: &Trigger) -> Result<Action, Error> {
         self.experiments.fill().await;
-        if !*self.leads.borrow() {
+        self.scope.fill().await;
+        let namespace = trigger.namespace().unwrap_or_default();
+        if !*self.leads.borrow() || !self.scope.covers(&namespace) {
             return Ok(Action::await_change());
         }
         let Some(mut experiment) = self.read(trigger).await? else {

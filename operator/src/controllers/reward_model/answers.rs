@@ -202,7 +202,7 @@ impl Context {
     }
 
     async fn look_for_holders(&self) -> Result<Vec<Held>, Error> {
-        let pods: Api<Pod> = Api::all(self.client.clone());
+        let pods: Api<Pod> = self.scope.api(&self.client);
         let placed = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
         // From the API server's cache: it is only told.
         let params = ListParams::default().fields(placed).match_any();

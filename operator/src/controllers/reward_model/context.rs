@@ -29,6 +29,7 @@ use crate::controllers::shared::Owner;
 use crate::controllers::shared::error::Error;
 use crate::controllers::shared::events::Events;
 use crate::controllers::shared::prometheus::Prometheus;
+use crate::controllers::shared::scope::Scope;
 use crate::controllers::shared::writer::{Outcome, Writer};
 use crate::metrics::Metrics;
 
@@ -44,6 +45,7 @@ pub(super) struct Context {
     pub(super) prometheus: Arc<Prometheus>,
     pub(super) turns: Arc<Turns>,
     pub(super) experiments: Arc<Experiments>,
+    pub(super) scope: Scope,
     synced: watch::Receiver<bool>,
     leads: watch::Receiver<bool>,
     settings: Settings,
@@ -74,7 +76,7 @@ impl Context {
         prometheus: Arc<Prometheus>,
         turns: Arc<Turns>,
         troubles: Arc<Troubles>,
-        experiments: Arc<Experiments>,
+        (experiments, scope): (Arc<Experiments>, Scope),
         synced: watch::Receiver<bool>,
         leads: watch::Receiver<bool>,
     ) -> Self {
@@ -89,6 +91,7 @@ impl Context {
             prometheus,
             turns,
             experiments,
+            scope,
             synced,
             leads,
             settings,
@@ -108,6 +111,11 @@ impl Context {
     /// Whether this operator acts, of all that are there.
     pub(super) fn leads(&self) -> bool {
         *self.leads.borrow()
+    }
+
+    /// Whether it acts in this namespace.
+    pub(super) fn covers(&self, namespace: Option<&str>) -> bool {
+        namespace.is_some_and(|namespace| self.scope.covers(namespace))
     }
 
     pub(super) fn api<K>(&self, namespace: Option<String>) -> Api<K>

@@ -24,7 +24,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use operator_core::observed::{Observed, Settings};
 use operator_core::plan::{Plan, RESYNC, plan};
 use tokio::sync::watch;
@@ -45,6 +45,7 @@ use crate::controllers::shared::error::Error;
 use crate::controllers::shared::events::Events;
 use crate::controllers::shared::gone::Gone;
 use crate::controllers::shared::prometheus::Prometheus;
+use crate::controllers::shared::scope::Scope;
 use crate::controllers::shared::writer::Outcome;
 use crate::metrics::Metrics;
 use crate::runtime::admin::Readiness;
@@ -75,6 +76,8 @@ pub(super) struct Options<S> {
     pub(super) experiments: Arc<Experiments>,
     /// Models of whose experiments something has changed.
     pub(super) endpoints: S,
+    /// The namespaces that it acts in.
+    pub(super) scope: Scope,
     /// How many resources may load a model at once.
     pub(super) max_loading: usize,
     /// The Prometheus that gates ask.
@@ -94,7 +97,8 @@ pub(super) async fn run(
     leads: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (stores, children) = stores::watch(&client);
+    let scope = options.scope;
+    let (stores, children) = stores::watch((&client, &scope));
     let (reader, writer) = reflector::store::<Trigger>();
     let turns = Arc::new(Turns::new(options.max_loading));
     let (news, heard) = unbounded();
@@ -116,23 +120,20 @@ pub(super) async fn run(
         metrics: metrics.clone(),
     };
     let mut gone = Gone::new(move |uid| held.forget(uid));
-    let models = watcher(
-        Api::<Trigger>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(strip)
-    .inspect_ok(move |event| gone.see(event))
-    .reflect(writer)
-    .applied_objects()
-    // Our own writes to the status are no news.
-    .predicate_filter(
-        predicates::generation
-            .combine(predicates::annotations)
-            .combine(predicates::labels)
-            .combine(predicates::finalizers),
-        PredicateConfig::default(),
-    );
+    let models = watcher(scope.api::<Trigger>(&client), watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .inspect_ok(move |event| gone.see(event))
+        .reflect(writer)
+        .applied_objects()
+        // Our own writes to the status are no news.
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::annotations)
+                .combine(predicates::labels)
+                .combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
     let (filled, synced) = watch::channel(false);
     let (events, writing) = Events::start(client.clone(), metrics.clone());
     let context = Arc::new(Context::new(
@@ -146,7 +147,7 @@ pub(super) async fn run(
         prometheus,
         turns,
         troubles,
-        options.experiments,
+        (options.experiments, scope.clone()),
         synced,
         leads.clone(),
     ));
@@ -155,6 +156,7 @@ pub(super) async fn run(
         async move {
             context.stores.fill().await;
             context.experiments.fill().await;
+            context.scope.fill().await;
             filled.send_replace(true);
             readiness.set(true);
             tracing::info!("watching");
@@ -167,6 +169,7 @@ pub(super) async fn run(
         // Whoever begins to act looks at everything.
         .reconcile_on(options.endpoints)
         .reconcile_all_on(super::begins(leads))
+        .reconcile_all_on(scope.changes())
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, on_error, context)
         .for_each(|outcome| async {
@@ -205,7 +208,13 @@ async fn follow(trigger: &Trigger, context: &Context) -> Result<Action, Error> {
     if !context.leads() {
         return Ok(Action::await_change());
     }
-    let Some(model) = context.read(trigger).await? else {
+    let model = if context.covers(trigger.metadata.namespace.as_deref()) {
+        context.read(trigger).await?
+    } else {
+        // Another operator's.
+        None
+    };
+    let Some(model) = model else {
         let held = Held {
             turns: context.turns.clone(),
             troubles: context.troubles.clone(),

@@ -26,6 +26,7 @@ use super::Trigger;
 use crate::controllers::shared::Owner;
 use crate::controllers::shared::cache::{Cache, slimmed};
 use crate::controllers::shared::error::Error;
+use crate::controllers::shared::scope::Scope;
 
 /// The caches.
 #[derive(Debug)]
@@ -46,23 +47,23 @@ pub(super) struct Stores {
 
 /// Starts the watches: the caches, and the resources whose children change.
 pub(super) fn watch(
-    client: &Client,
+    from: (&Client, &Scope),
 ) -> (
     Stores,
     impl Stream<Item = ObjectRef<Trigger>> + Send + use<>,
 ) {
-    let (records, s1) = Cache::watch(client, labels::MODEL, whole);
-    let (deployments, s2) = Cache::watch(client, labels::MODEL, whole);
-    let (services, s3) = Cache::watch(client, labels::MODEL, whole);
-    let (budgets, s4) = Cache::watch(client, labels::MODEL, whole);
-    let (jobs, s5) = Cache::watch(client, labels::MODEL, slim_job);
-    let (pods, s6) = Cache::watch(client, labels::MODEL, slim_pod);
-    let (slices, s7) = Cache::watch(client, labels::MODEL, whole);
-    let (tables, s8) = Cache::watch(client, labels::MODEL, slim_map);
-    let (accounts, s9) = Cache::watch(client, labels::MODEL, whole);
-    let (roles, s10) = Cache::watch(client, labels::MODEL, whole);
-    let (bindings, s11) = Cache::watch(client, labels::MODEL, whole);
-    let (policies, s12) = Cache::watch(client, labels::MODEL, whole);
+    let (records, s1) = Cache::watch(from, labels::MODEL, whole);
+    let (deployments, s2) = Cache::watch(from, labels::MODEL, whole);
+    let (services, s3) = Cache::watch(from, labels::MODEL, whole);
+    let (budgets, s4) = Cache::watch(from, labels::MODEL, whole);
+    let (jobs, s5) = Cache::watch(from, labels::MODEL, slim_job);
+    let (pods, s6) = Cache::watch(from, labels::MODEL, slim_pod);
+    let (slices, s7) = Cache::watch(from, labels::MODEL, whole);
+    let (tables, s8) = Cache::watch(from, labels::MODEL, slim_map);
+    let (accounts, s9) = Cache::watch(from, labels::MODEL, whole);
+    let (roles, s10) = Cache::watch(from, labels::MODEL, whole);
+    let (bindings, s11) = Cache::watch(from, labels::MODEL, whole);
+    let (policies, s12) = Cache::watch(from, labels::MODEL, whole);
     let stores = Stores {
         records,
         deployments,

@@ -11,12 +11,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+
+use super::scope::Scope;
 
 /// Namespace and name of an owner.
 type Key = (String, String);
@@ -33,13 +36,19 @@ pub(crate) struct Cache<K> {
 
 impl<K> Cache<K>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
     K::DynamicType: Default + Eq + Hash + Clone,
 {
     /// Starts a watch over the objects that carry `label`; answers the cache and the owners whose
     /// children change. `slim` takes away what nobody reads.
     pub(crate) fn watch<O>(
-        client: &Client,
+        (client, scope): (&Client, &Scope),
         label: &'static str,
         slim: fn(&mut K),
     ) -> (Arc<Self>, BoxStream<'static, ObjectRef<O>>)
@@ -54,7 +63,7 @@ where
         let feeding = cache.clone();
         let mut listed: Option<Vec<K>> = None;
         let owners = watcher(
-            Api::<K>::all(client.clone()),
+            scope.api::<K>(client),
             watcher::Config::default().labels(label),
         )
         .default_backoff()

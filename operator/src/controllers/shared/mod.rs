@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod gone;
 pub(crate) mod prometheus;
+pub(crate) mod scope;
 pub(crate) mod writer;
 
 use crds::labels;
