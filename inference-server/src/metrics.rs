@@ -12,8 +12,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-use inference_engine::Observer;
-
 use crate::http::Unscored;
 use crate::http::routes::{OTHER, ROUTES, STATUSES};
 
@@ -261,8 +259,10 @@ impl Metrics {
     }
 }
 
-impl Observer for Metrics {
-    fn batch(&self, sequences: usize, tokens: usize, took: Duration) {
+/// Of the engine.
+impl Metrics {
+    /// A batch was computed.
+    pub(crate) fn batch(&self, sequences: usize, tokens: usize, took: Duration) {
         self.predictions.observe(took.as_secs_f64());
         self.tokens.inc_by(tokens as u64);
         let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
@@ -270,7 +270,8 @@ impl Observer for Metrics {
         self.batch_sequences.observe(count(sequences));
     }
 
-    fn left(&self) {
+    /// A request's client left before its score was computed.
+    pub(crate) fn left(&self) {
         self.left.inc();
     }
 }
