@@ -98,7 +98,7 @@ impl Rotary {
         Turns {
             pairs: self.usual.len(),
             rows: rows.collect(),
-            turns,
+            all: turns,
         }
     }
 
@@ -134,7 +134,7 @@ pub struct Turns {
     /// Pairs of a head that are turned.
     pairs: usize,
     /// Cosine and sine of each pair, row after row.
-    turns: Vec<(f32, f32)>,
+    all: Vec<(f32, f32)>,
     /// The row of each token.
     rows: Vec<usize>,
 }
@@ -199,7 +199,7 @@ impl Turns {
 
     fn of_row(&self, row: usize) -> &[(f32, f32)] {
         let start = row * self.pairs;
-        let turns = self.turns.get(start..start + self.pairs);
+        let turns = self.all.get(start..start + self.pairs);
         turns.unwrap_or_default()
     }
 }

@@ -114,16 +114,16 @@ fn mix_block(
         let padding = padding.narrow(3, block.keys.start, block.keys.len())?;
         scores = scores.broadcast_add(&padding)?;
     }
-    let shares = candle_nn::ops::softmax_last_dim(&scores)?;
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
     drop(scores);
-    let shares = shares.to_dtype(value.dtype())?;
-    let shares = shares.reshape((
+    let weights = weights.to_dtype(value.dtype())?;
+    let weights = weights.reshape((
         count,
         shared,
         heads / shared.max(1) * rows,
         block.keys.len(),
     ))?;
-    times(&shares, &value)?.reshape((count, heads, rows, width))
+    times(&weights, &value)?.reshape((count, heads, rows, width))
 }
 
 /// Sequences of so many tokens whose scores are held at once, and of each the queries.
