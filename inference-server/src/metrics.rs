@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use inference_engine::Observer;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -259,10 +260,8 @@ impl Metrics {
     }
 }
 
-/// Of the engine.
-impl Metrics {
-    /// A batch was computed.
-    pub(crate) fn batch(&self, sequences: usize, tokens: usize, took: Duration) {
+impl Observer for Metrics {
+    fn batch(&self, sequences: usize, tokens: usize, took: Duration) {
         self.predictions.observe(took.as_secs_f64());
         self.tokens.inc_by(tokens as u64);
         let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
@@ -270,10 +269,12 @@ impl Metrics {
         self.batch_sequences.observe(count(sequences));
     }
 
-    /// A request's client left before its score was computed.
-    pub(crate) fn left(&self) {
+    fn left(&self) {
         self.left.inc();
     }
+
+    /// Nothing is counted: the process ends.
+    fn lost(&self, _: &str) {}
 }
 
 fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use inference_models::{Encoded, Engine};
 use inference_scoring::{Deadline, ScoreError};
@@ -178,6 +178,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use inference_models::engine::EngineError;
     use inference_models::{Logits, Packed};
 
