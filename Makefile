@@ -51,7 +51,7 @@ gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code:
 	@hack/gitops/check
 
 .PHONY: cuda
-cuda: deps ## the server for NVIDIA GPUs, in target/cuda (no GPU is needed; 1.2 GB of compiler and libraries, 20 minutes the first time)
+cuda: deps ## the server for NVIDIA GPUs, in target/cuda (no GPU is needed; 1.2 GB of compiler and libraries, many minutes the first time)
 	@hack/cuda
 	@hack/cuda libraries target/cuda/libraries
 
