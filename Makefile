@@ -50,6 +50,11 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code: needs Go, minutes the first time (UPDATE=1 writes what is generated)
 	@hack/gitops/check
 
+.PHONY: cuda
+cuda: deps ## the server for NVIDIA GPUs, in target/cuda (no GPU is needed; 1.2 GB of compiler and libraries, many minutes the first time)
+	@hack/cuda
+	@hack/cuda libraries target/cuda/libraries
+
 .PHONY: bench-false-cutoffs
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture

@@ -125,6 +125,8 @@ words! {
         ModelInvalid,
         /// The server could not start with the model.
         LoadFailed,
+        /// The server computes on GPUs, and its node has no driver for them.
+        DriverMissing,
         /// A quota or a policy refuses the pods.
         QuotaExceeded,
         /// No legal order of moves fits the capacity.

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use inference_engine::Observer;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -11,8 +12,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
-
-use inference_engine::Observer;
 
 use crate::http::Unscored;
 use crate::http::routes::{OTHER, ROUTES, STATUSES};
@@ -273,6 +272,9 @@ impl Observer for Metrics {
     fn left(&self) {
         self.left.inc();
     }
+
+    /// Nothing is counted: the process ends.
+    fn lost(&self, _: &str) {}
 }
 
 fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -6,6 +6,7 @@
 //! waits is bounded.
 
 pub mod cache;
+mod computing;
 mod description;
 mod input;
 mod lanes;
@@ -32,4 +33,6 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
     fn batch(&self, sequences: usize, tokens: usize, took: Duration);
     /// A request's client left before its score was computed.
     fn left(&self);
+    /// The engine's device is lost, and why: nothing can be computed any more in this process.
+    fn lost(&self, why: &str);
 }

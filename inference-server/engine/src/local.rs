@@ -17,14 +17,11 @@ use crate::{Observer, Tokeniser};
 
 /// How many batches' worth of tokens may be in the queue.
 const QUEUED_BATCHES: usize = 8;
-/// Tokens that the CPU engine is given at once. So many fill its kernels, so that a larger batch only makes
-/// its first sequence wait for its last.
-const CPU_BATCH_TOKENS: usize = 1_024;
 
 /// How much is done at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
-    /// Tokens of one batch.
+    /// Tokens of one batch, where the engine wants as many.
     pub batch_tokens: usize,
     /// Requests that are worked on.
     pub requests: usize,
@@ -54,7 +51,7 @@ impl LocalScorer {
     ) -> std::io::Result<Self> {
         let requests = Room::new(capacity.requests);
         let room = capacity.batch_tokens.saturating_mul(QUEUED_BATCHES);
-        let batch = capacity.batch_tokens.min(CPU_BATCH_TOKENS);
+        let batch = capacity.batch_tokens.min(model.engine.batch_tokens());
         let lanes = Lanes::start(&model.engine, batch, room, &requests, &observer)?;
         let lanes = Arc::new(lanes);
         Ok(Self {

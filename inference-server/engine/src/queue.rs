@@ -6,13 +6,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use inference_models::{Encoded, Engine, Logits, Packed};
+use inference_models::{Encoded, Engine};
 use inference_scoring::{Deadline, ScoreError};
 use tokio::sync::oneshot;
 
 use crate::Observer;
+use crate::computing::compute;
 use crate::pace::Pace;
 use crate::request::{Computed, Request, Task};
 use crate::room::Room;
@@ -175,56 +176,12 @@ impl Queue {
     }
 }
 
-/// Computes a batch. Where it fails, each sequence is computed alone, so that one which the engine
-/// cannot take fails its own request only. Answers the tokens, and the time that they took.
-fn compute(engine: &dyn Engine, tasks: Vec<Task>, observer: &dyn Observer) -> (usize, Duration) {
-    let began = Instant::now();
-    let mut batch = Packed::default();
-    let mut tokens = 0;
-    for task in &tasks {
-        batch.push(&task.sequence.ids, &task.sequence.type_ids);
-        tokens += task.sequence.ids.len();
-    }
-    let outcome = forward(engine, &batch);
-    let took = began.elapsed();
-    observer.batch(tasks.len(), tokens, took);
-    match outcome {
-        Ok(logits) => {
-            for (task, logits) in tasks.into_iter().zip(logits) {
-                task.computed(logits, began, took);
-            }
-        }
-        Err(why) if tasks.len() > 1 => {
-            tracing::warn!(target: "model", why, "a batch failed; its sequences are computed alone");
-            for task in tasks {
-                compute(engine, vec![task], observer);
-            }
-        }
-        Err(why) => {
-            tracing::error!(target: "model", why, "a sequence failed");
-            for task in tasks {
-                let index = Some(task.place);
-                task.request.fail(ScoreError::Engine { index });
-            }
-        }
-    }
-    (tokens, took)
-}
-
-/// A panic in the tensor library is a failure like any other: the thread has to go on.
-fn forward(engine: &dyn Engine, batch: &Packed) -> Result<Logits, String> {
-    let computing = std::panic::AssertUnwindSafe(|| engine.forward(batch));
-    match std::panic::catch_unwind(computing) {
-        Ok(Ok(logits)) if logits.len() == batch.len() => Ok(logits),
-        Ok(Ok(_)) => Err("the engine lost a sequence".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the engine panicked".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use inference_models::engine::EngineError;
+    use inference_models::{Logits, Packed};
 
     use super::*;
     use crate::testing::{Nobody, sequences};

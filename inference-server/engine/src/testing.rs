@@ -13,6 +13,7 @@ pub(crate) struct Nobody;
 impl Observer for Nobody {
     fn batch(&self, _: usize, _: usize, _: Duration) {}
     fn left(&self) {}
+    fn lost(&self, _: &str) {}
 }
 
 /// Sequences of three tokens each, all of them that one.

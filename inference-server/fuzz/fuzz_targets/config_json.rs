@@ -11,10 +11,10 @@ use std::sync::{Arc, LazyLock};
 use inference_fuzz::json::Words;
 use inference_fuzz::{Folder, here};
 use inference_models::config::Config;
-use inference_models::engine::{CpuEngine, Engine};
+use inference_models::engine::{Engine, LocalEngine};
 use inference_models::threads::Threads;
 use inference_models::weights::Weights;
-use inference_models::{Dtype, Packed, architectures};
+use inference_models::{Backend, Dtype, Packed, architectures};
 use kernels::Kernels;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
@@ -68,7 +68,11 @@ static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     reason = "there is nothing to fuzz without the models"
 )]
 fn weights(folder: PathBuf) -> Weights {
-    let mut weights = Weights::new(Dtype::F32, Kernels::best(), THREADS.clone());
+    let mut weights = Weights::new(
+        Dtype::F32,
+        Backend::Kernels(Kernels::best()),
+        THREADS.clone(),
+    );
     for entry in std::fs::read_dir(folder).expect("a model") {
         let path = entry.expect("a file").path();
         if path.extension().is_some_and(|end| end == "safetensors") {
@@ -112,7 +116,11 @@ fn config(sound: &Sound, file: &[u8]) {
             let ids: Vec<u32> = (0..4).take(length).collect();
             let mut batch = Packed::default();
             batch.push(&ids, &[]);
-            let engine = CpuEngine::new(Arc::from(model), Kernels::best(), THREADS.clone());
+            let engine = LocalEngine::new(
+                Arc::from(model),
+                Backend::Kernels(Kernels::best()),
+                THREADS.clone(),
+            );
             // A model that refuses to compute is refused by its trial score.
             drop(engine.forward(&batch));
         }

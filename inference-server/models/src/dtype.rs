@@ -1,15 +1,15 @@
 //! Number formats of the weights.
 //!
-//! Owns what each format means on the CPU. Must not know where weights come from. Invariant:
+//! Owns what each format means. Must not know where weights come from. Invariant:
 //! activations, norms, attention and heads are f32 in every format, so that a format only rounds
-//! weights (and, in int8, what is multiplied with them).
+//! weights (and, in int8 and on tensors, what is multiplied with them).
 
 use std::fmt;
 
 /// In which format the weights of linear layers and embeddings are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dtype {
-    /// What suits the device: f32 on the CPU.
+    /// What suits the device: f32 on the CPU, on a GPU what most of the checkpoint is stored in.
     #[default]
     Auto,
     /// 32 bits: the reference.
@@ -31,6 +31,15 @@ impl Dtype {
             Self::Bf16 => Self::Bf16,
             Self::F16 => Self::F16,
             Self::Int8 => Self::Int8,
+        }
+    }
+
+    /// Bytes of a number in linear layers and embeddings, at most.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Auto | Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+            Self::Int8 => 1,
         }
     }
 

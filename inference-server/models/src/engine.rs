@@ -1,27 +1,19 @@
 //! The engine: packed sequences in, logits out.
 //!
-//! Owns how much of a batch is computed at once, and with which threads and kernels. Must not know of requests.
-//! Invariant: where a batch is cut changes no bit of its logits.
+//! Owns how much of a batch is computed at once, with which threads, and on which backend. Must not know of
+//! requests. Invariant: by the kernels, where a batch is cut changes no bit of its logits; a device computes one
+//! pass at a time, so that its memory is that of one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
-use kernels::{Isa, Kernels};
 
 use crate::architectures::Architecture;
+use crate::backend::{Backend, CPU_TOKENS};
+use crate::device_error::{Fault, fault};
 use crate::layers::Pass;
 use crate::packed::Packed;
 use crate::threads::Threads;
-
-/// Tokens that go through the layers at once, unless a sequence alone has more. They fill the tiles of
-/// kernels many times over; more would only take more memory.
-const MOST_TOKENS: usize = 1_024;
-
-/// The name of an engine: its kind and version, and its instruction set. Engines of one name give the same bits;
-/// `packed-1` becomes another number when a formula or an order of sums changes.
-pub fn version(isa: Isa) -> String {
-    format!("packed-1/{}/{isa}", env!("CARGO_PKG_VERSION"))
-}
 
 /// Raw logits of each sequence, one value a label.
 pub type Logits = Vec<Vec<f32>>;
@@ -33,6 +25,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A sentence when the computation fails.
     fn forward(&self, batch: &Packed) -> Result<Logits, EngineError>;
+
+    /// Tokens that it wants at once: with fewer it is slower, more would make the first sequence wait for the last.
+    fn batch_tokens(&self) -> usize {
+        CPU_TOKENS
+    }
 
     /// The same weights with threads of their own, so that two batches are computed at once.
     ///
@@ -46,7 +43,13 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 pub enum EngineError {
     /// The tensor library refused.
     #[error("the forward pass failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
+    /// The device has no room for the batch; a smaller one, or a later one, may find some.
+    #[error("the device is out of memory: {0}")]
+    OutOfMemory(String),
+    /// The device computes nothing any more in this process.
+    #[error("the device is lost: {0}")]
+    DeviceLost(String),
     /// A sequence of no tokens has no score.
     #[error("a sequence has no tokens: there is nothing to score")]
     NoTokens,
@@ -55,47 +58,65 @@ pub enum EngineError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// Packed kernels on the CPU, with threads of their own.
-#[derive(Debug)]
-pub struct CpuEngine {
-    architecture: Arc<dyn Architecture>,
-    kernels: Kernels,
-    threads: Arc<Threads>,
+impl From<candle_core::Error> for EngineError {
+    fn from(error: candle_core::Error) -> Self {
+        match fault(&error.to_string()) {
+            Fault::OutOfMemory(why) => Self::OutOfMemory(why),
+            Fault::DeviceLost(why) => Self::DeviceLost(why),
+            Fault::Other => Self::Tensor(error),
+        }
+    }
 }
 
-impl CpuEngine {
-    /// An engine of those threads, for an architecture that was packed for `kernels`.
+/// A model of this process, with threads of its own.
+#[derive(Debug)]
+pub struct LocalEngine {
+    architecture: Arc<dyn Architecture>,
+    backend: Backend,
+    threads: Arc<Threads>,
+    /// Whose pass it is, of all engines of these weights, where they are on a device.
+    turn: Arc<Mutex<()>>,
+}
+
+impl LocalEngine {
+    /// An engine of those threads, for an architecture that was loaded for `backend`.
     pub fn new(
         architecture: Arc<dyn Architecture>,
-        kernels: Kernels,
+        backend: Backend,
         threads: Arc<Threads>,
     ) -> Self {
         Self {
             architecture,
-            kernels,
+            backend,
             threads,
+            turn: Arc::default(),
         }
     }
 
     fn pass(&self, batch: &Packed, logits: &mut Logits) -> Result<(), EngineError> {
-        let pass = Pass::new(batch, self.kernels, &self.threads);
+        let _turn = match &self.backend {
+            Backend::Kernels(_) => None,
+            Backend::Tensors(_) => Some(self.turn.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let pass = Pass::new(batch, &self.backend, &self.threads);
         let rows: Tensor = self.architecture.forward(&pass)?;
         logits.extend(rows.to_vec2::<f32>()?);
         Ok(())
     }
 }
 
-impl Engine for CpuEngine {
+impl Engine for LocalEngine {
     fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
         let mut logits = Vec::with_capacity(batch.len());
         let mut part = Packed::default();
+        let most = self.batch_tokens();
         self.threads.run(|| {
             for (ids, type_ids) in batch.sequences() {
                 if ids.is_empty() {
                     return Err(EngineError::NoTokens);
                 }
                 let ids = self.architecture.counted(ids);
-                if !part.is_empty() && part.tokens() + ids.len() > MOST_TOKENS {
+                if !part.is_empty() && part.tokens() + ids.len() > most {
                     self.pass(&part, &mut logits)?;
                     part = Packed::default();
                 }
@@ -109,12 +130,16 @@ impl Engine for CpuEngine {
         Ok(logits)
     }
 
+    fn batch_tokens(&self) -> usize {
+        self.backend.most_tokens()
+    }
+
     fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
-        let threads = Arc::new(Threads::new(self.threads.count())?);
-        Ok(Arc::new(Self::new(
-            self.architecture.clone(),
-            self.kernels,
-            threads,
-        )))
+        Ok(Arc::new(Self {
+            architecture: self.architecture.clone(),
+            backend: self.backend.clone(),
+            threads: Arc::new(Threads::new(self.threads.count())?),
+            turn: self.turn.clone(),
+        }))
     }
 }

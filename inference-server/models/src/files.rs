@@ -142,7 +142,7 @@ impl<'a> Files<'a> {
             let bytes = self.read(&shard)?;
             weights.add_shard(&shard, &bytes)?;
         }
-        Ok(weights)
+        Ok(weights.settled())
     }
 
     fn shards(&mut self) -> Result<Vec<String>, LoadError> {

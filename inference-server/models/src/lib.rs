@@ -1,15 +1,17 @@
 //! Reward models: from a folder of files to logits.
 //!
 //! Owns the model's files (identity, config, tokenizer, weights) and its mathematics, on candle's tensors
-//! and the packed kernels. It
-//! must not know of requests, queues or HTTP. Invariants: nothing is unpickled; the tensors are
-//! built from the very bytes that were hashed; a score is the same bits whatever else is in the
-//! batch.
+//! and the packed kernels. It must not know of requests, queues or HTTP. Invariants: nothing is unpickled; the
+//! tensors are built from the very bytes that were hashed; by the packed kernels, a score is the same bits
+//! whatever else is in the batch.
 
 mod added_tokens;
 pub mod architectures;
+pub mod backend;
 pub mod chat;
 pub mod config;
+pub mod device;
+pub mod device_error;
 pub mod digest;
 pub mod dtype;
 pub mod engine;
@@ -20,6 +22,7 @@ pub mod layers;
 mod leftover;
 pub mod legacy_tokens;
 pub mod loader;
+pub mod memory;
 pub mod numbers;
 pub mod output;
 pub mod packed;
@@ -28,9 +31,12 @@ mod rope_scaling;
 pub mod threads;
 pub mod tokenizer;
 mod tokenizer_config;
+mod trial;
 pub mod weights;
 
 pub use architectures::Kind;
+pub use backend::Backend;
+pub use device::DeviceChoice;
 pub use digest::Digest;
 pub use dtype::Dtype;
 pub use engine::{Engine, Logits};

@@ -9,26 +9,28 @@ use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use kernels::{Isa, Kernels};
+use kernels::Isa;
 use tokenizers::Tokenizer;
 
 use crate::added_tokens::AddedTokens;
 use crate::architectures::{self, Inputs, Kind};
 use crate::chat::{ChatTemplate, Origin};
 use crate::config::Config;
+use crate::device::{self, DeviceChoice};
 use crate::digest::Digest;
 use crate::dtype::Dtype;
-use crate::engine::{self, CpuEngine, Engine};
+use crate::engine::{Engine, LocalEngine};
 use crate::error::{LoadError, Reason};
 use crate::files::Files;
-use crate::input::{EncodeOptions, TextInput, Truncation};
+use crate::input::Truncation;
 use crate::leftover;
 use crate::legacy_tokens::{self, ADDED_TOKENS};
+use crate::memory::Need;
 use crate::output::OutputActivation;
-use crate::packed::Packed;
 use crate::threads::Threads;
 use crate::tokenizer::{InputTokenizer, Settings};
 use crate::tokenizer_config::TokenizerConfig;
+use crate::trial;
 use crate::weights::Weights;
 
 /// The most tokens of one input where a model sets no limit of its own.
@@ -64,7 +66,9 @@ pub struct LoadOptions {
     pub single_bos: bool,
     /// In which format the weights are kept.
     pub dtype: Dtype,
-    /// The instruction set to compute with; `None` is the best that the machine has.
+    /// Where it is computed.
+    pub device: DeviceChoice,
+    /// The instruction set to compute with on the CPU; `None` is the best that the machine has.
     pub isa: Option<Isa>,
     /// Threads of the mathematics; 0 is one for each core.
     pub threads: usize,
@@ -106,8 +110,10 @@ pub struct ModelFacts {
     pub special_date: Option<String>,
     /// In which format its weights are kept; never `Auto`.
     pub dtype: Dtype,
-    /// By what it is computed, as [`engine::version`] says.
+    /// By what it is computed, as [`crate::backend::Backend::engine`] says.
     pub engine: String,
+    /// Where it is computed: `cpu`, or `cuda:N`.
+    pub device: String,
     /// Seconds that loading it took.
     pub load_seconds: f64,
 }
@@ -130,18 +136,27 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
         legacy_tokens::refuse_others(&added, &tokenizer, texts.config.as_deref())?;
     }
     let threads = Arc::new(threads(options.threads)?);
-    let kernels = kernels(options.isa)?;
-    let weights = files.weights(Weights::new(options.dtype, kernels, threads.clone()))?;
+    let backend = options.device.open(options.isa)?;
+    device::check_dtype(&backend, options.dtype)?;
+    let weights = files.weights(Weights::new(options.dtype, backend, threads.clone()))?;
     files.rest()?;
     let digest = files.digest();
     check_digest(&digest, options.digest.as_ref())?;
 
     let config = Config::parse(&config)?;
-    let architecture = architectures::build(&weights, &config)?;
+    let longest = options.max_tokens.unwrap_or(MAX_TOKENS);
+    let need = need(&weights, &config, longest);
+    let there = device::name(weights.backend().device());
+    if let Some(free) = device::free_memory(weights.backend().device()) {
+        need.check(&there, free)?;
+    }
+    let architecture = architectures::build(&weights, &config);
+    let architecture = architecture.map_err(|error| need.explain(error, &there))?;
     let unread = weights.unread();
     let unread: Vec<&str> = unread.iter().map(String::as_str).collect();
     leftover::check(&unread)?;
     let (dtype, parameters) = (weights.dtype(), weights.parameters());
+    let backend = weights.backend().clone();
     drop(weights);
     let inputs = architecture.inputs();
     let (mut tokenizer, side) = InputTokenizer::parse(&tokenizer, inputs.vocabulary)?;
@@ -149,7 +164,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
     texts.complete(&mut tokenizer)?;
     let (settings, date) = settings(&texts, side, options, inputs)?;
     let tokenizer = InputTokenizer::new(tokenizer, settings)?;
-    let engine = CpuEngine::new(architecture.into(), kernels, threads);
+    let engine = backend.engine();
     let mut model = Model {
         facts: ModelFacts {
             digest,
@@ -163,13 +178,18 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Model, LoadError> {
             has_template: tokenizer.has_template(),
             special_date: date.map(|date| date.to_string()),
             dtype,
-            engine: engine::version(kernels.isa()),
+            engine,
+            device: there.clone(),
             load_seconds: 0.0,
         },
-        engine: Arc::new(engine),
+        engine: Arc::new(LocalEngine::new(
+            architecture.into(),
+            backend.clone(),
+            threads,
+        )),
         tokenizer,
     };
-    trial(&model)?;
+    trial::run(&model, &backend).map_err(|error| need.explain(error, &there))?;
     model.facts.load_seconds = began.elapsed().as_secs_f64();
     Ok(model)
 }
@@ -179,12 +199,17 @@ fn threads(count: usize) -> Result<Threads, LoadError> {
         .map_err(|error| LoadError::new(Reason::LoadFailed, format!("--threads: {error}")))
 }
 
-/// Those of `isa`, or the best.
-fn kernels(isa: Option<Isa>) -> Result<Kernels, LoadError> {
-    let Some(isa) = isa else {
-        return Ok(Kernels::best());
-    };
-    Kernels::of(isa).map_err(|error| LoadError::new(Reason::LoadFailed, format!("--isa: {error}")))
+/// What the model takes on a device, for sequences of at most `longest` tokens.
+fn need(weights: &Weights, config: &Config, longest: usize) -> Need {
+    // What is wrong with a width, its family says.
+    let widths = config.part().unwrap_or_default();
+    let tokens = (weights.backend().most_tokens(), longest);
+    Need::of(
+        weights.parameters(),
+        weights.dtype().bytes(),
+        widths,
+        tokens,
+    )
 }
 
 /// What the files about text say.
@@ -325,30 +350,5 @@ fn max_tokens(
         )),
         Some(wanted) => Ok(wanted),
         None => Ok(own.unwrap_or(MAX_TOKENS).min(positions).min(MAX_TOKENS)),
-    }
-}
-
-/// One score with the whole of it, so that what is broken shows before traffic comes.
-fn trial(model: &Model) -> Result<(), LoadError> {
-    let failed = |why: String| LoadError::invalid(format!("a trial score failed: {why}"));
-    let encoded = model
-        .tokenizer
-        .encode(
-            &TextInput::Text("Hello, world".to_owned()),
-            EncodeOptions::default(),
-        )
-        .map_err(|error| failed(error.to_string()))?;
-    let mut batch = Packed::default();
-    batch.push(&encoded.ids, &encoded.type_ids);
-    let logits = model
-        .engine
-        .forward(&batch)
-        .map_err(|error| failed(error.to_string()))?;
-    if logits.iter().flatten().all(|value| value.is_finite()) {
-        Ok(())
-    } else {
-        Err(failed(
-            "the score is not finite; the weights are damaged".to_owned(),
-        ))
     }
 }

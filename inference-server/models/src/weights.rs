@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kernels::Kernels;
 use safetensors::SafeTensors;
 
+use crate::backend::Backend;
 use crate::dtype::Dtype;
 use crate::error::LoadError;
 use crate::numbers::{Numbers, Stored};
@@ -23,7 +23,7 @@ pub struct Weights {
     tensors: Mutex<HashMap<String, Stored>>,
     parameters: u64,
     dtype: Dtype,
-    kernels: Kernels,
+    backend: Backend,
     threads: Arc<Threads>,
 }
 
@@ -33,35 +33,69 @@ impl Clone for Weights {
             tensors: Mutex::new(self.lock().clone()),
             parameters: self.parameters,
             dtype: self.dtype,
-            kernels: self.kernels,
+            backend: self.backend.clone(),
             threads: self.threads.clone(),
         }
     }
 }
 
 impl Weights {
-    /// No tensors yet, for layers that keep them as `dtype`, for those kernels, packed by those threads.
-    pub fn new(dtype: Dtype, kernels: Kernels, threads: Arc<Threads>) -> Self {
+    /// No tensors yet, for layers that keep them as `dtype`, for that backend, packed by those threads.
+    pub fn new(dtype: Dtype, backend: Backend, threads: Arc<Threads>) -> Self {
+        let dtype = match &backend {
+            Backend::Kernels(_) => dtype.on_cpu(),
+            Backend::Tensors(_) => dtype,
+        };
         Self {
             tensors: Mutex::default(),
             parameters: 0,
-            dtype: dtype.on_cpu(),
-            kernels,
+            dtype,
+            backend: backend.in_format(dtype),
             threads,
         }
     }
 
-    /// The format that layers keep them in; never `Auto`.
+    /// The same once all shards are there: where the format is still open, it is the one that most numbers are
+    /// stored in.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        if self.dtype == Dtype::Auto {
+            self.dtype = self.stored();
+            self.backend = self.backend.in_format(self.dtype);
+        }
+        self
+    }
+
+    /// The format that most numbers are stored in.
+    fn stored(&self) -> Dtype {
+        let (mut full, mut brain, mut half) = (0, 0, 0);
+        for tensor in self.lock().values() {
+            match tensor.numbers() {
+                Numbers::F32 => full += tensor.count(),
+                Numbers::Bf16 => brain += tensor.count(),
+                Numbers::F16 => half += tensor.count(),
+            }
+        }
+        if full >= brain && full >= half {
+            Dtype::F32
+        } else if brain >= half {
+            Dtype::Bf16
+        } else {
+            Dtype::F16
+        }
+    }
+
+    /// The format that layers keep them in; never `Auto` once all shards are there ([`Weights::settled`]).
     pub const fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// What layers are packed for.
-    pub const fn kernels(&self) -> Kernels {
-        self.kernels
+    /// What layers are made for.
+    pub const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
-    /// What layers are packed by.
+    /// By whom layers are packed.
     pub fn threads(&self) -> &Threads {
         &self.threads
     }

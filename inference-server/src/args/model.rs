@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use inference_models::{Digest, Dtype as ModelDtype, Isa, LoadOptions, Truncation};
+use inference_models::{DeviceChoice, Digest, Dtype as ModelDtype, Isa, LoadOptions, Truncation};
 
 /// A model and how it is loaded.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,9 +41,9 @@ pub(crate) struct ModelOptions {
     /// Number format of the weights.
     #[arg(long, env = "REWARD_DTYPE", default_value = "auto")]
     pub(crate) dtype: Dtype,
-    /// Where it is computed.
-    #[arg(long, env = "REWARD_DEVICE", default_value = "cpu", value_parser = device)]
-    pub(crate) device: Device,
+    /// Where it is computed: cpu, cuda, cuda:N for the GPU of that number, or auto for a GPU where there is one.
+    #[arg(long, env = "REWARD_DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub(crate) device: DeviceChoice,
     /// The instruction set to compute with, such as avx2 [default: the best that the machine has]. Scores of two
     /// of them differ in their last bits.
     #[arg(long, env = "REWARD_ISA", value_name = "NAME", value_parser = isa)]
@@ -64,6 +64,7 @@ impl ModelOptions {
             ("--single-bos", self.single_bos),
             ("--special-date", self.special_date.is_some()),
             ("--dtype", self.dtype != Dtype::Auto),
+            ("--device", self.device != DeviceChoice::Cpu),
             ("--isa", self.isa.is_some()),
         ];
         set.into_iter().find(|(_, set)| *set).map(|(name, _)| name)
@@ -88,6 +89,7 @@ impl ModelOptions {
                 Dtype::F16 => ModelDtype::F16,
                 Dtype::Int8 => ModelDtype::Int8,
             },
+            device: self.device,
             isa: self.isa.and_then(|Wanted(isa)| isa),
             threads: self.threads,
         }
@@ -121,29 +123,4 @@ fn isa(name: &str) -> Result<Wanted, String> {
     }
     let isa = name.parse::<Isa>().map_err(|error| error.to_string())?;
     Ok(Wanted(Some(isa)))
-}
-
-/// This build computes on the CPU; a pod that asks for a GPU must not fall back to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Device {
-    Cpu,
-}
-
-fn device(name: &str) -> Result<Device, String> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        gpu if gpu == "cuda" || gpu.starts_with("cuda:") => Err(
-            "this program was built without CUDA: take one that was built with it (of a RewardModel: server.image), or compute on the CPU with --device cpu (server.args: [--device=cpu])"
-                .to_owned(),
-        ),
-        _ => Err("a device is cpu, or cuda where the program was built with it".to_owned()),
-    }
-}
-
-impl Device {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
-    }
 }

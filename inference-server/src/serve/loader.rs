@@ -17,10 +17,10 @@ use inference_models::{Digest, LoadOptions, Model, ShownToken};
 use inference_scoring::{Calibration, Description, Inputs, ScoreError};
 use tokio::runtime::Handle;
 
+use super::device::Listener;
 use crate::args::Serve;
 use crate::cli::model::require_label;
 use crate::http::{Loader, ModelInfo, Served, Tokens, Wanted};
-use crate::metrics::Metrics;
 
 /// What every model of this server has in common.
 #[derive(Clone, Debug)]
@@ -30,13 +30,12 @@ pub(super) struct Common {
     label: usize,
     /// What answers say that they are of.
     revision: Option<String>,
-    device: &'static str,
     cache: Option<Arc<Store>>,
-    metrics: Arc<Metrics>,
+    observer: Arc<Listener>,
 }
 
 impl Common {
-    pub(super) fn new(args: &Serve, cache: Option<Arc<Store>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(args: &Serve, cache: Option<Arc<Store>>, observer: Arc<Listener>) -> Self {
         Self {
             options: args.model.how.load(),
             capacity: Capacity {
@@ -45,9 +44,8 @@ impl Common {
             },
             label: args.api.label,
             revision: args.revision.clone(),
-            device: args.model.how.device.as_str(),
             cache,
-            metrics,
+            observer,
         }
     }
 
@@ -72,7 +70,7 @@ impl Common {
             architecture: facts.architecture.clone(),
             parameters: facts.parameters,
             dtype: facts.dtype.as_str().to_owned(),
-            device: self.device.to_owned(),
+            device: facts.device.clone(),
             engine: facts.engine.clone(),
             max_tokens: model.tokenizer.max_tokens(),
             special_date: facts.special_date.clone(),
@@ -82,7 +80,7 @@ impl Common {
             let scope = Scope::new(&about.version, &about.digest, &info.dtype, &info.engine);
             (store, scope)
         });
-        let (model, observer) = (Arc::new(model), self.metrics.clone());
+        let (model, observer) = (Arc::new(model), self.observer.clone());
         let scorer = LocalScorer::start(model, about, self.capacity, cache, observer)?;
         Ok(Served {
             tokens: Some(Arc::new(ModelTokens(scorer.tokeniser().clone()))),
@@ -259,9 +257,8 @@ mod tests {
                 },
                 label: 0,
                 revision: None,
-                device: "cpu",
                 cache: None,
-                metrics: Arc::new(Metrics::new()),
+                observer: Arc::default(),
             },
             threads: Handle::current(),
         };

@@ -1,10 +1,12 @@
 //! `serve`: a model behind the API, from its loading to its leaving.
 //!
-//! Owns what is made of a model: the engine, its cache, and who may replace it.
+//! Owns what is made of a model: the engine, its cache, and who may replace it; and the end where its device is lost.
 
+mod device;
 mod loader;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -12,14 +14,18 @@ use futures::future::BoxFuture;
 use inference_api::Problem;
 use inference_engine::LocalScorer;
 use inference_engine::cache::{CacheSettings, Store};
-use inference_models::Model;
+use inference_models::{LoadError, Model, Reason};
 
 use crate::args::Serve;
 use crate::cli::verify::Document;
 use crate::http::{self, App, CacheControl, NoCache, Updates};
 use crate::metrics::Metrics;
 use crate::shell::{self, Requests, Shell};
+use device::Listener;
 use loader::{Common, FolderLoader};
+
+/// How long answers have to leave a server whose device is lost.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -41,17 +47,34 @@ async fn serve(args: Serve, mut shell: Shell) -> anyhow::Result<()> {
         model = load(&args) => model?,
         () = &mut shell.leave => return Ok(()),
     };
-    let app = Arc::new(app(&args, &shell, model)?);
+    let listener = Arc::new(Listener::new(Arc::new(Metrics::new())));
+    let app = Arc::new(app(&args, &shell, model, listener.clone())?);
     let version = app.current.load().model.about.version.clone();
     tracing::info!(target: "api", address = %shell.address()?, version, "ready");
-    shell
-        .serve(
-            &app,
-            http::admin_router(app.clone(), Router::new()),
-            async |_| (),
-        )
-        .await;
-    Ok(())
+    let admin = http::admin_router(app.clone(), Router::new());
+    let serving = shell.serve(&app, admin, async |_| ());
+    tokio::select! {
+        () = serving => Ok(()),
+        why = listener.loss() => Err(lost(&args, &why).await),
+    }
+}
+
+/// The end of a process whose device is lost: it computes nothing any more, and started anew it may.
+async fn lost(args: &Serve, why: &str) -> anyhow::Error {
+    // Those whose scores are lost with it are told so first.
+    tokio::time::sleep(LAST_ANSWERS).await;
+    let error = LoadError::new(
+        Reason::LoadFailed,
+        format!(
+            "{why}: the server ends, to be started anew; where it ends so again, look for the GPU's errors on its node (nvidia-smi, dmesg)"
+        ),
+    );
+    let written = args.termination_log.as_deref();
+    let written = written.map_or(Ok(()), |file| Document::bad(&error).write(file));
+    match written {
+        Ok(()) => anyhow::anyhow!("{error}"),
+        Err(unwritten) => unwritten.context(error.to_string()),
+    }
 }
 
 async fn load(args: &Serve) -> anyhow::Result<Model> {
@@ -78,10 +101,15 @@ async fn load(args: &Serve) -> anyhow::Result<Model> {
     }
 }
 
-fn app(args: &Serve, shell: &Shell, model: Model) -> anyhow::Result<App<LocalScorer>> {
-    let metrics = Arc::new(Metrics::new());
+fn app(
+    args: &Serve,
+    shell: &Shell,
+    model: Model,
+    listener: Arc<Listener>,
+) -> anyhow::Result<App<LocalScorer>> {
+    let metrics = listener.metrics();
     let (cache, behind_routers) = (cache(args)?, args.revision.is_some());
-    let common = Common::new(args, cache.clone(), metrics.clone());
+    let common = Common::new(args, cache.clone(), listener);
     let load_seconds = model.facts.load_seconds;
     let served = common.serve(model, args.model_version.clone(), args.calibration)?;
     metrics.loaded(&served.model.about.version, load_seconds);

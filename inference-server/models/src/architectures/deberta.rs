@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 
 use super::deberta_attention::RelativeAttention;
 use super::deberta_config::DebertaConfig;
-use super::deberta_positions::{Distances, Relative, relative_table};
+use super::deberta_positions::{Distances, Relative, Rows, relative_table};
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
 use super::stack::through;
@@ -167,7 +167,8 @@ impl Architecture for Deberta {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let x = self.embed(pass)?;
         let ranges = pass.batch().ranges();
-        let rows: Vec<_> = ranges.map(|range| self.distances(range.len())).collect();
+        let rows = ranges.map(|range| Rows::of(pass, self.distances(range.len())));
+        let rows: Vec<_> = rows.collect::<Result<_>>()?;
         let mix = |(layer, relative): &Layer, x: &Tensor| {
             let projected = layer.project(pass, x)?;
             self.attention

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use super::deberta_positions::Relative;
+use super::deberta_positions::{Relative, Rows};
 use crate::layers::Pass;
 
 /// Scores that are held at once; more are computed block after block of queries. A text of 16,384
@@ -33,7 +33,7 @@ impl RelativeAttention {
         pass: &Pass<'_>,
         projected: &[Tensor; 3],
         relative: Option<&Relative>,
-        rows: &[Vec<u32>],
+        rows: &[Rows],
     ) -> Result<Tensor> {
         let sequences: Vec<_> = pass.batch().ranges().zip(rows).collect();
         let mixed: Result<Vec<Tensor>> = sequences
@@ -55,7 +55,7 @@ impl RelativeAttention {
         self,
         [query, key, value]: &[Tensor; 3],
         relative: Option<&Relative>,
-        rows: &[u32],
+        rows: &Rows,
     ) -> Result<Tensor> {
         let (heads, tokens, width) = query.dims3()?;
         let turned = key.transpose(1, 2)?.contiguous()?;
@@ -68,7 +68,7 @@ impl RelativeAttention {
             let query = query.contiguous()?;
             let mut scores = query.matmul(&turned)?;
             if let Some(relative) = relative {
-                let places = places(rows, queries, tokens)?;
+                let places = rows.places(queries, tokens)?;
                 scores = relative.add(scores, &query, by_key.as_ref(), &places)?;
             }
             softmax(&(scores * self.scale)?)?.matmul(value)
@@ -79,16 +79,6 @@ impl RelativeAttention {
             .contiguous()?
             .reshape((tokens, heads * width))
     }
-}
-
-/// Where in the table the distance of each of `queries` to each of `tokens` keys is.
-fn places(rows: &[u32], queries: Range<usize>, tokens: usize) -> Result<Tensor> {
-    let size = (queries.len(), tokens);
-    // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
-    let index: Vec<u32> = queries
-        .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
-        .collect();
-    Tensor::from_vec(index, size, &Device::Cpu)
 }
 
 /// The queries whose scores are held at once, block after block.

@@ -4,11 +4,14 @@
 //! layer. Invariant: buckets are computed in f32, as transformers computes them, so that a distance
 //! at an edge falls on the same side.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::deberta_attention::split_heads;
 use super::deberta_config::DebertaConfig;
 use super::post_norm::PostNormLayer;
+use crate::backend::Backend;
 use crate::error::LoadError;
 use crate::layers::{Bias, LayerNorm, Linear, Pass};
 use crate::packed::Packed;
@@ -35,7 +38,7 @@ impl Relative {
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         let nothing = Packed::default();
-        let pass = Pass::new(&nothing, weights.kernels(), weights.threads());
+        let pass = Pass::new(&nothing, weights.backend(), weights.threads());
         let split = |x: Tensor| split_heads(&x, heads).map_err(LoadError::tensor(prefix));
         let own = |name: &str| -> std::result::Result<Tensor, LoadError> {
             let name = format!("{prefix}.attention.self.{name}");
@@ -108,7 +111,8 @@ pub(super) fn relative_table(
     let shape = [2 * config.span(), config.hidden_size];
     let name = format!("{encoder}.rel_embeddings.weight");
     let table = weights.get(&name, &shape)?;
-    let table = Tensor::from_vec(table, &shape, &Device::Cpu).map_err(LoadError::tensor(&name))?;
+    let device = weights.backend().device();
+    let table = Tensor::from_vec(table, &shape, device).map_err(LoadError::tensor(&name))?;
     let normed = config
         .norm_rel_ebd
         .as_deref()
@@ -119,10 +123,66 @@ pub(super) fn relative_table(
     let name = format!("{encoder}.LayerNorm");
     let (width, eps) = (config.hidden_size, config.layer_norm_eps);
     let nothing = Packed::default();
-    let pass = Pass::new(&nothing, weights.kernels(), weights.threads());
+    let pass = Pass::new(&nothing, weights.backend(), weights.threads());
     LayerNorm::load(weights, &name, width, eps, Bias::Needed)?
         .forward(&pass, &table)
         .map_err(LoadError::tensor(&name))
+}
+
+/// Where each distance of a sequence is in the table: distance `i - tokens + 1` at place `i`.
+#[derive(Debug)]
+pub(super) enum Rows {
+    /// Here.
+    Here(Vec<u32>),
+    /// On a device.
+    There {
+        /// The places of the distances.
+        rows: Tensor,
+        /// The positions.
+        positions: Tensor,
+        /// How far each position is from the last.
+        back: Tensor,
+    },
+}
+
+impl Rows {
+    /// Puts `rows` where `pass` computes, once for all layers.
+    pub(super) fn of(pass: &Pass<'_>, rows: Vec<u32>) -> Result<Self> {
+        let place = match pass.backend() {
+            Backend::Kernels(_) => return Ok(Self::Here(rows)),
+            Backend::Tensors(place) => place,
+        };
+        let positions: Vec<u32> = (0..).take(rows.len().div_ceil(2)).collect();
+        let back: Vec<u32> = positions.iter().rev().copied().collect();
+        Ok(Self::There {
+            rows: Tensor::new(rows, &place.device)?,
+            positions: Tensor::new(positions, &place.device)?,
+            back: Tensor::new(back, &place.device)?,
+        })
+    }
+
+    /// The places for each of `queries` and each of `tokens` keys.
+    pub(super) fn places(&self, queries: Range<usize>, tokens: usize) -> Result<Tensor> {
+        let size = (queries.len(), tokens);
+        // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
+        match self {
+            Self::Here(rows) => {
+                let index: Vec<u32> = queries
+                    .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
+                    .collect();
+                Tensor::from_vec(index, size, &Device::Cpu)
+            }
+            Self::There {
+                rows,
+                positions,
+                back,
+            } => {
+                let queries = positions.narrow(0, queries.start, queries.len())?;
+                let index = queries.unsqueeze(1)?.broadcast_add(&back.unsqueeze(0)?)?;
+                rows.index_select(&index.flatten_all()?, 0)?.reshape(size)
+            }
+        }
+    }
 }
 
 /// How distances are put into the rows of the table.

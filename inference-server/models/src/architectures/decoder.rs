@@ -269,12 +269,13 @@ fn onto(
 
 impl Architecture for Decoder {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
-        let angles = self.rotary.at(pass);
+        let angles = self.rotary.at(pass)?;
         let mut x = self.words.forward(pass.batch().ids())?;
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
         let local = self.local_rotary.as_ref().map(|rotary| rotary.at(pass));
+        let local = local.transpose()?;
         let mix = |layer: &Layer, x: &Tensor| {
             let own = local.as_ref().filter(|_| layer.local);
             layer.mix(pass, x, own.unwrap_or(&angles))

@@ -2,10 +2,12 @@
 //!
 //! Owns the choice and the sum. Source of the names and formulas: transformers `models/{mixtral,qwen3_moe}`. Must
 //! not know of attention. Invariant: a token's experts are summed in their own order, so that its bits do not
-//! depend on the tokens beside it.
+//! depend on the tokens beside it. On a device the router's logits come back here, once a layer: what it chooses
+//! decides what is computed next.
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::backend::Backend;
 use crate::error::LoadError;
 use crate::layers::{Activation, Bias, Linear, Pass, select};
 use crate::weights::Weights;
@@ -83,6 +85,10 @@ impl Experts {
                 }
             }
         }
+        match pass.backend() {
+            Backend::Kernels(_) => {}
+            Backend::Tensors(_) => return self.sum_there(pass, x, activation, &tokens),
+        }
         let mut sum = vec![0.0; rows * width];
         for ((gated, down), tokens) in self.layers.iter().zip(&tokens) {
             if tokens.is_empty() {
@@ -100,6 +106,28 @@ impl Experts {
             }
         }
         Tensor::from_vec(sum, (rows, width), &Device::Cpu)
+    }
+
+    /// The sum on the device of `x`; `tokens` are for each expert its rows, with their weights.
+    fn sum_there(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        activation: Activation,
+        tokens: &[Vec<(u32, f32)>],
+    ) -> Result<Tensor> {
+        let mut sum = x.zeros_like()?;
+        for ((gated, down), tokens) in self.layers.iter().zip(tokens) {
+            if tokens.is_empty() {
+                continue;
+            }
+            let (rows, weights): (Vec<u32>, Vec<f32>) = tokens.iter().copied().unzip();
+            let inner = gated.activated(pass, &select(x, &rows)?, activation)?;
+            let weights = Tensor::new(weights, x.device())?.unsqueeze(1)?;
+            let given = down.forward(pass, &inner)?.broadcast_mul(&weights)?;
+            sum = sum.index_add(&Tensor::new(rows, x.device())?, &given, 0)?;
+        }
+        Ok(sum)
     }
 }
 

@@ -179,7 +179,7 @@ impl Layer {
 
 impl Architecture for Neox {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
-        let angles = self.rotary.at(pass);
+        let angles = self.rotary.at(pass)?;
         let x = self.words.forward(pass.batch().ids())?;
         let mix = |layer: &Layer, x: &Tensor| layer.mix(pass, x, &angles);
         let finish = |layer: &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);

@@ -316,8 +316,8 @@ impl Layer {
 impl Architecture for ModernBert {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let angles = ByType {
-            full: self.rotary.full.at(pass),
-            sliding: self.rotary.sliding.at(pass),
+            full: self.rotary.full.at(pass)?,
+            sliding: self.rotary.sliding.at(pass)?,
         };
         let x = self.words.forward(pass.batch().ids())?;
         let x = self.norm.forward(pass, &x)?;

@@ -4,10 +4,12 @@
 //! sequence is mixed by itself, and never are scores of all its pairs held.
 
 use candle_core::{Result, Tensor};
-use kernels::Heads;
 pub use kernels::Reach;
+use kernels::{Heads, Kernels};
 
 use super::pass::{Pass, matrix, numbers, refused};
+use super::scores;
+use crate::backend::Backend;
 
 /// How queries, keys and values are mixed.
 #[derive(Clone, Copy, Debug)]
@@ -56,25 +58,35 @@ impl Attention {
         key: &Tensor,
         value: &Tensor,
     ) -> Result<Tensor> {
+        let kernels = match pass.backend() {
+            Backend::Kernels(kernels) => *kernels,
+            Backend::Tensors(place) => return scores::mix(self, pass, place, [query, key, value]),
+        };
         let (tokens, width) = query.dims2()?;
         let mut out = vec![0.0; tokens * width];
         numbers(query, |query| {
             numbers(key, |key| {
                 numbers(value, |value| {
-                    self.fill(pass, [query, key, value], &mut out)
+                    self.fill(pass, kernels, [query, key, value], &mut out)
                 })
             })
         })?;
         matrix(out, tokens, width)
     }
 
-    fn fill(&self, pass: &Pass<'_>, inputs: [&[f32]; 3], out: &mut [f32]) -> Result<()> {
+    fn fill(
+        &self,
+        pass: &Pass<'_>,
+        kernels: Kernels,
+        inputs: [&[f32]; 3],
+        out: &mut [f32],
+    ) -> Result<()> {
         let [query, key, value] = inputs;
         let ends = pass.batch().ends();
         let pairs = pass.batch().ranges().map(|range| range.len().pow(2));
         let work = pairs.sum::<usize>().saturating_mul(self.heads * self.width);
         let grouped = |values| Heads::alone(values, self.groups, self.width);
-        pass.kernels()
+        kernels
             .attention(
                 pass.pool(work),
                 &self.numbers(),

@@ -4,11 +4,13 @@
 //! Must not know which model it is part of. Invariant: products are sums in f32, input after input; formats
 //! other than int8 differ from f32 only by the rounding of the weights.
 
-use candle_core::Tensor;
-use kernels::{Format, KernelError, Matrix, Packed, Residual, Then};
+use candle_core::{DType, Tensor};
+use kernels::{Format, KernelError, Kernels, Matrix, Packed, Residual, Then};
 
 use super::pass::{Pass, matrix, numbers, refused};
+use super::product::Product;
 use super::{Activation, Bias};
+use crate::backend::{Backend, Place};
 use crate::dtype::Dtype;
 use crate::error::LoadError;
 use crate::numbers::{Numbers, Stored};
@@ -16,7 +18,16 @@ use crate::weights::Weights;
 
 /// `y = x W^T + b`, with `W` of shape `[out, in]`; a gated one is `activation(x G^T + a) * (x U^T + b)`.
 #[derive(Debug)]
-pub struct Linear(Packed);
+pub struct Linear(Kept);
+
+/// How its weights are kept.
+#[derive(Debug)]
+enum Kept {
+    /// For the kernels.
+    Packed(Packed),
+    /// On a device.
+    Tensor(Product),
+}
 
 /// Weights and bias of a layer, as a checkpoint has them.
 #[derive(Debug)]
@@ -79,7 +90,7 @@ impl Linear {
             weight: weights.take(&format!("{prefix}.weight"), &[output, input])?,
             bias: bias.read(weights, &format!("{prefix}.bias"), output)?,
         };
-        parts.pack_as(weights, prefix, Format::F32)
+        parts.pack_full(weights, prefix)
     }
 
     /// Reads a matrix of queries, keys and values, of `width` outputs each, as three layers. `row` is where
@@ -159,7 +170,10 @@ impl Linear {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.then(pass, x, Then::default())
+        match &self.0 {
+            Kept::Packed(packed) => then(packed, pass, x, Then::default()),
+            Kept::Tensor(product) => product.forward(x, None, None),
+        }
     }
 
     /// The same, with `activation` applied: to the gate, in a gated layer.
@@ -172,11 +186,16 @@ impl Linear {
         x: &Tensor,
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        let then = Then {
-            activation: activation.into(),
-            ..Then::default()
-        };
-        self.then(pass, x, then)
+        match &self.0 {
+            Kept::Packed(packed) => {
+                let activated = Then {
+                    activation: activation.into(),
+                    ..Then::default()
+                };
+                then(packed, pass, x, activated)
+            }
+            Kept::Tensor(product) => product.forward(x, Some(activation), None),
+        }
     }
 
     /// The same as [`Linear::forward`], added to `residual`.
@@ -189,27 +208,36 @@ impl Linear {
         x: &Tensor,
         residual: &Tensor,
     ) -> candle_core::Result<Tensor> {
-        numbers(residual, |residual| {
-            let then = Then {
-                residual: Residual::Add(residual),
-                ..Then::default()
-            };
-            self.then(pass, x, then)
-        })
+        match &self.0 {
+            Kept::Packed(packed) => numbers(residual, |residual| {
+                let added = Then {
+                    residual: Residual::Add(residual),
+                    ..Then::default()
+                };
+                then(packed, pass, x, added)
+            }),
+            Kept::Tensor(product) => product.forward(x, None, Some(residual)),
+        }
     }
+}
 
-    fn then(&self, pass: &Pass<'_>, x: &Tensor, then: Then<'_>) -> candle_core::Result<Tensor> {
-        let rows = x.dim(0)?;
-        let mut out = vec![0.0; rows * self.0.outputs()];
-        numbers(x, |x| {
-            let pool = pass.pool(x.len().saturating_mul(self.0.outputs()));
-            let mut room = pass.room();
-            self.0
-                .forward(pool, x, then, &mut out, &mut room)
-                .map_err(refused)
-        })?;
-        matrix(out, rows, self.0.outputs())
-    }
+/// What kernels make of `x`.
+fn then(
+    packed: &Packed,
+    pass: &Pass<'_>,
+    x: &Tensor,
+    then: Then<'_>,
+) -> candle_core::Result<Tensor> {
+    let rows = x.dim(0)?;
+    let mut out = vec![0.0; rows * packed.outputs()];
+    numbers(x, |x| {
+        let pool = pass.pool(x.len().saturating_mul(packed.outputs()));
+        let mut room = pass.room();
+        packed
+            .forward(pool, x, then, &mut out, &mut room)
+            .map_err(refused)
+    })?;
+    matrix(out, rows, packed.outputs())
 }
 
 impl Parts {
@@ -250,17 +278,43 @@ impl Parts {
         }
     }
 
+    /// In the format of `weights`.
     fn pack(self, weights: &Weights, name: &str) -> Result<Linear, LoadError> {
-        self.pack_as(weights, name, format(weights.dtype()))
+        match weights.backend() {
+            Backend::Kernels(kernels) => {
+                self.pack_as(*kernels, weights, name, format(weights.dtype()))
+            }
+            Backend::Tensors(place) => self.put_as(place, name, place.format),
+        }
     }
 
-    fn pack_as(self, weights: &Weights, name: &str, format: Format) -> Result<Linear, LoadError> {
+    /// In f32.
+    fn pack_full(self, weights: &Weights, name: &str) -> Result<Linear, LoadError> {
+        match weights.backend() {
+            Backend::Kernels(kernels) => self.pack_as(*kernels, weights, name, Format::F32),
+            Backend::Tensors(place) => self.put_as(place, name, DType::F32),
+        }
+    }
+
+    fn put_as(self, place: &Place, name: &str, format: DType) -> Result<Linear, LoadError> {
+        let product = Product::new(place, format, &self.weight, self.bias.as_deref());
+        let product = product.map_err(LoadError::tensor(name))?;
+        Ok(Linear(Kept::Tensor(product)))
+    }
+
+    fn pack_as(
+        self,
+        kernels: Kernels,
+        weights: &Weights,
+        name: &str,
+        format: Format,
+    ) -> Result<Linear, LoadError> {
         let weight = self.weight.readable();
         let bias = self.bias.as_deref();
-        let (kernels, threads) = (weights.kernels(), weights.threads());
+        let threads = weights.threads();
         let packed =
             read(&weight).and_then(|weight| Packed::new(kernels, threads, format, weight, bias));
-        packed.map(Linear).map_err(unfit(name))
+        packed.map(Kept::Packed).map(Linear).map_err(unfit(name))
     }
 
     fn pack_gated(
@@ -269,17 +323,29 @@ impl Parts {
         weights: &Weights,
         name: &str,
     ) -> Result<Linear, LoadError> {
+        let kernels = match weights.backend() {
+            Backend::Kernels(kernels) => *kernels,
+            Backend::Tensors(place) => {
+                let (gate, up) = (
+                    (&gate.weight, gate.bias.as_deref()),
+                    (&up.weight, up.bias.as_deref()),
+                );
+                let product = Product::gated(place, place.format, gate, up);
+                let product = product.map_err(LoadError::tensor(name))?;
+                return Ok(Linear(Kept::Tensor(product)));
+            }
+        };
         let (gate_weight, up_weight) = (gate.weight.readable(), up.weight.readable());
         let pack = || {
             Packed::gated(
-                weights.kernels(),
+                kernels,
                 weights.threads(),
                 format(weights.dtype()),
                 (read(&gate_weight)?, gate.bias.as_deref()),
                 (read(&up_weight)?, up.bias.as_deref()),
             )
         };
-        pack().map(Linear).map_err(unfit(name))
+        pack().map(Kept::Packed).map(Linear).map_err(unfit(name))
     }
 }
 

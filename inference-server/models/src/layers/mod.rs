@@ -1,22 +1,28 @@
 //! Layers that architectures are made of. Activations are f32 matrices `[tokens, width]` of all sequences
 //! of a batch, one behind the other.
 //!
-//! Owns what of a model is computed where: on the CPU, tensors are handed to the kernels as they lie in
-//! memory. Must not know which model they are part of. Invariant: what comes out for a sequence is the same
-//! bits whatever else is in the batch, for each layer computes its rows, or its sequences, by themselves
-//! (docs/decisions/0019-models-on-packed-layers.md).
+//! Owns what of a model is computed where: by the backend of packed kernels, tensors are handed to these as they
+//! lie in memory; by that of tensors, all is done on their device, and rounded only as it enters a product
+//! (docs/decisions/0022-devices.md). Must not know which model they are part of. Invariant: by the kernels, what
+//! comes out for a sequence is the same bits whatever else is in the batch, for each layer computes its rows, or
+//! its sequences, by themselves (docs/decisions/0019-models-on-packed-layers.md).
 
 mod attention;
 mod embedding;
+mod groups;
 mod linear;
+mod masks;
 mod norm;
 mod pass;
+mod product;
 mod rotary;
 mod scaling;
+mod scores;
 
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
+use crate::backend::Backend;
 use crate::error::LoadError;
 use crate::weights::Weights;
 use pass::{matrix, numbers};
@@ -28,6 +34,7 @@ pub use norm::{LayerNorm, RmsNorm};
 pub use pass::Pass;
 pub use rotary::{Angles, Rotary};
 pub use scaling::{LongRope, Scaling, Yarn};
+pub use scores::MOST_SCORES;
 
 /// Whether a layer has a bias. One that lacks it is a checkpoint that was torn, and one that has it
 /// where nothing reads it was meant to count.
@@ -78,6 +85,16 @@ pub fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
 pub fn means(pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
     let width = x.dim(1)?;
     let batch = pass.batch();
+    match pass.backend() {
+        Backend::Kernels(_) => {}
+        Backend::Tensors(_) => {
+            let of = |range: std::ops::Range<usize>| {
+                x.narrow(0, range.start, range.len())?.mean_keepdim(0)
+            };
+            let means: Vec<_> = batch.ranges().map(of).collect::<Result<_>>()?;
+            return Tensor::cat(&means, 0);
+        }
+    }
     let mut means = vec![0.0; batch.len() * width];
     numbers(x, |x| {
         for (range, mean) in batch.ranges().zip(means.chunks_exact_mut(width)) {
@@ -118,6 +135,19 @@ pub enum Activation {
     Silu,
     /// tanh(x).
     Tanh,
+}
+
+impl Activation {
+    /// Of each number of a tensor, on its device.
+    pub(super) fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gelu => x.gelu_erf(),
+            Self::GeluNew => x.gelu(),
+            Self::Relu => x.relu(),
+            Self::Silu => x.silu(),
+            Self::Tanh => x.tanh(),
+        }
+    }
 }
 
 impl From<Activation> for kernels::Activation {

@@ -1,14 +1,17 @@
 //! One pass over a packed batch.
 //!
-//! Owns what all layers of a pass share: the batch, the threads, the kernels, and memory that is used again
-//! from layer to layer. Must not know of any layer. Invariant: what is chosen here for speed (threads) changes
-//! no bit of what is computed.
+//! Owns what all layers of a pass share: the batch, the threads, what is computed with, memory that is used again
+//! from layer to layer, and on a device what was made there for the batch. Must not know of any layer. Invariant:
+//! what is chosen here for speed (threads) changes no bit of what is computed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
-use kernels::{Alone, KernelError, Kernels, Pool, Quantised};
+use kernels::{Alone, KernelError, Pool, Quantised};
 
+use super::groups::Groups;
+use super::masks::Masks;
+use crate::backend::Backend;
 use crate::packed::Packed;
 use crate::threads::Threads;
 
@@ -19,19 +22,23 @@ const FEW: usize = 1 << 18;
 #[derive(Debug)]
 pub struct Pass<'a> {
     batch: &'a Packed,
-    kernels: Kernels,
+    backend: &'a Backend,
     threads: &'a Threads,
     room: Mutex<Quantised>,
+    groups: OnceLock<Groups>,
+    masks: Masks,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass over `batch` with those kernels and threads.
-    pub fn new(batch: &'a Packed, kernels: Kernels, threads: &'a Threads) -> Self {
+    /// A pass over `batch` with that backend and those threads.
+    pub fn new(batch: &'a Packed, backend: &'a Backend, threads: &'a Threads) -> Self {
         Self {
             batch,
-            kernels,
+            backend,
             threads,
             room: Mutex::default(),
+            groups: OnceLock::new(),
+            masks: Masks::default(),
         }
     }
 
@@ -40,9 +47,23 @@ impl<'a> Pass<'a> {
         self.batch
     }
 
-    /// What norms, attention and activations are computed with.
-    pub const fn kernels(&self) -> Kernels {
-        self.kernels
+    /// What layers are computed with.
+    pub const fn backend(&self) -> &'a Backend {
+        self.backend
+    }
+
+    /// How sequences lie side by side on the device: made by the first layer that asks, for all.
+    pub(super) fn groups(&self) -> Result<&Groups> {
+        if let Some(groups) = self.groups.get() {
+            return Ok(groups);
+        }
+        let made = Groups::of(self.batch, self.backend.device())?;
+        Ok(self.groups.get_or_init(|| made))
+    }
+
+    /// Masks of the device that layers share.
+    pub(super) const fn masks(&self) -> &Masks {
+        &self.masks
     }
 
     /// Who does so many multiplications.

@@ -6,10 +6,11 @@
 
 use std::sync::Mutex;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::pass::{Pass, matrix, numbers};
 use super::scaling::Scaling;
+use crate::backend::Backend;
 
 /// Rows that one task turns.
 const ROWS: usize = 16;
@@ -35,7 +36,46 @@ impl Rotary {
     }
 
     /// Angles of the positions of the tokens of a batch.
-    pub fn at(&self, pass: &Pass<'_>) -> Angles {
+    ///
+    /// # Errors
+    /// When they find no room on a device.
+    pub fn at(&self, pass: &Pass<'_>) -> Result<Angles> {
+        match pass.backend() {
+            Backend::Kernels(_) => Ok(Angles::Turns(self.turns(pass))),
+            Backend::Tensors(place) => self.tables(pass, &place.device).map(Angles::Tables),
+        }
+    }
+
+    /// The same, made on the device: which frequencies each token has, times its position.
+    fn tables(&self, pass: &Pass<'_>, device: &Device) -> Result<Tables> {
+        let is_long = |length: usize| match &self.long {
+            None => 0_u32,
+            Some((beyond, _)) => u32::from(length > *beyond),
+        };
+        let pairs = self.usual.len();
+        let mut frequencies = self.usual.clone();
+        if let Some((_, long)) = &self.long {
+            frequencies.extend(long);
+        }
+        let kinds = frequencies.len() / pairs.max(1);
+        let frequencies = Tensor::from_vec(frequencies, (kinds, pairs), device)?;
+        let lengths = pass.batch().ranges().map(|range| range.len());
+        let kind: Vec<u32> = lengths
+            .flat_map(|length| std::iter::repeat_n(is_long(length), length))
+            .collect();
+        #[expect(clippy::cast_precision_loss, reason = "positions stay below 2^23")]
+        let positions: Vec<f32> = pass.positions().iter().map(|at| *at as f32).collect();
+        let of_tokens = frequencies.index_select(&Tensor::new(kind, device)?, 0)?;
+        let positions = Tensor::new(positions, device)?.unsqueeze(1)?;
+        let angles = of_tokens.broadcast_mul(&positions)?;
+        let by = f64::from(self.attention);
+        Ok(Tables {
+            cos: (angles.cos()? * by)?,
+            sin: (angles.sin()? * by)?,
+        })
+    }
+
+    fn turns(&self, pass: &Pass<'_>) -> Turns {
         let lengths = pass.batch().ranges().map(|range| range.len());
         let is_long = |length: usize| match &self.long {
             None => false,
@@ -55,10 +95,10 @@ impl Rotary {
             let first = if is_long(length) { usual } else { 0 };
             first..first + length
         });
-        Angles {
+        Turns {
             pairs: self.usual.len(),
             rows: rows.collect(),
-            turns,
+            all: turns,
         }
     }
 
@@ -74,11 +114,27 @@ impl Rotary {
 
 /// Angles of the positions of a batch.
 #[derive(Debug)]
-pub struct Angles {
+pub enum Angles {
+    /// For the kernels' backend.
+    Turns(Turns),
+    /// On a device.
+    Tables(Tables),
+}
+
+/// Cosine and sine of each pair of each token, `[n, pairs]`.
+#[derive(Debug)]
+pub struct Tables {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+/// Cosines and sines of positions, and the position of each token.
+#[derive(Debug)]
+pub struct Turns {
     /// Pairs of a head that are turned.
     pairs: usize,
     /// Cosine and sine of each pair, row after row.
-    turns: Vec<(f32, f32)>,
+    all: Vec<(f32, f32)>,
     /// The row of each token.
     rows: Vec<usize>,
 }
@@ -90,6 +146,36 @@ impl Angles {
     /// # Errors
     /// When the shapes do not fit.
     pub fn turn(&self, pass: &Pass<'_>, x: &Tensor, width: usize) -> Result<Tensor> {
+        match self {
+            Self::Turns(turns) => turns.turn(pass, x, width),
+            Self::Tables(tables) => tables.turn(x, width),
+        }
+    }
+}
+
+impl Tables {
+    fn turn(&self, x: &Tensor, width: usize) -> Result<Tensor> {
+        let ((tokens, row), turned) = (x.dims2()?, 2 * self.cos.dim(1)?);
+        if turned > width || row % width.max(1) != 0 {
+            candle_core::bail!("rotary positions do not fit {tokens} rows of {row} numbers")
+        }
+        let heads = x
+            .contiguous()?
+            .reshape((1, tokens, row / width.max(1), width))?;
+        let turn = |heads: &Tensor| candle_nn::rotary_emb::rope_thd(heads, &self.cos, &self.sin);
+        let out = if turned == width {
+            turn(&heads)?
+        } else {
+            let first = turn(&heads.narrow(3, 0, turned)?.contiguous()?)?;
+            let rest = heads.narrow(3, turned, width - turned)?;
+            Tensor::cat(&[&first, &rest], 3)?
+        };
+        out.reshape((tokens, row))
+    }
+}
+
+impl Turns {
+    fn turn(&self, pass: &Pass<'_>, x: &Tensor, width: usize) -> Result<Tensor> {
         let (tokens, row) = x.dims2()?;
         if tokens != self.rows.len() || 2 * self.pairs > width || row % width.max(1) != 0 {
             candle_core::bail!("rotary positions do not fit {tokens} rows of {row} numbers")
@@ -101,7 +187,7 @@ impl Angles {
             pass.spread(4 * x.len(), &parts, |((x, out), places)| {
                 let rows = x.chunks_exact(row).zip(out.chunks_exact_mut(row));
                 for ((x, out), place) in rows.zip(places) {
-                    let turns = self.turns(*place);
+                    let turns = self.of_row(*place);
                     let heads = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
                     heads.for_each(|(x, out)| turn(turns, x, out));
                 }
@@ -111,9 +197,9 @@ impl Angles {
         matrix(out, tokens, row)
     }
 
-    fn turns(&self, row: usize) -> &[(f32, f32)] {
+    fn of_row(&self, row: usize) -> &[(f32, f32)] {
         let start = row * self.pairs;
-        let turns = self.turns.get(start..start + self.pairs);
+        let turns = self.all.get(start..start + self.pairs);
         turns.unwrap_or_default()
     }
 }
@@ -136,22 +222,29 @@ mod tests {
     use kernels::Kernels;
 
     use super::*;
+    use crate::device::DeviceChoice;
     use crate::layers::LongRope;
     use crate::packed::Packed;
     use crate::threads::Threads;
 
     #[test]
     fn each_sequence_is_turned_from_its_own_beginning_on() {
+        for device in [DeviceChoice::Cpu, DeviceChoice::Tensors] {
+            turned_from_the_beginning(&device.open(None).unwrap());
+        }
+    }
+
+    fn turned_from_the_beginning(backend: &Backend) {
         let mut batch = Packed::default();
         batch.push(&[1, 2], &[]);
         batch.push(&[3], &[]);
         batch.push(&[4, 5, 6], &[]);
         let threads = Threads::new(1).unwrap();
-        let pass = Pass::new(&batch, Kernels::best(), &threads);
+        let pass = Pass::new(&batch, backend, &threads);
         // One number of each head is beyond the turned ones.
         let x: Vec<f32> = (0..60u8).map(|i| f32::from(i % 10) + 1.0).collect();
         let x = matrix(x, 6, 10).unwrap();
-        let angles = Rotary::new(4, 10_000.0, &Scaling::None).at(&pass);
+        let angles = Rotary::new(4, 10_000.0, &Scaling::None).at(&pass).unwrap();
         let turned = angles.turn(&pass, &x, 5).unwrap();
         let turned = turned.to_vec2::<f32>().unwrap();
         let plain = x.to_vec2::<f32>().unwrap();
@@ -162,8 +255,8 @@ mod tests {
         assert_ne!(turned[4], turned[5]);
         let (sin, cos) = 1f32.sin_cos();
         // 1 and 3 are a pair, and so are 2 and 4; 5 is beyond them.
-        assert_eq!(turned[1][..1], [cos - 3.0 * sin]);
-        assert_eq!(turned[1][2..3], [3.0 * cos + sin]);
+        assert!((turned[1][0] - (cos - 3.0 * sin)).abs() < 1e-6);
+        assert!((turned[1][2] - (3.0 * cos + sin)).abs() < 1e-6);
         assert_eq!(turned[1][4..5], [5.0]);
     }
 
@@ -177,15 +270,27 @@ mod tests {
         });
         let rotary = Rotary::new(4, 10_000.0, &scaling);
         let threads = Threads::new(1).unwrap();
+        let (kernels, tensors) = (
+            Backend::Kernels(Kernels::best()),
+            DeviceChoice::Tensors.open(None).unwrap(),
+        );
         let of = |lengths: &[usize]| {
             let mut batch = Packed::default();
             for length in lengths {
                 batch.push(&vec![1; *length], &[]);
             }
-            let pass = Pass::new(&batch, Kernels::best(), &threads);
-            let angles = rotary.at(&pass);
-            let turns = angles.rows.iter().map(|row| angles.turns(*row).to_vec());
-            turns.collect::<Vec<_>>()
+            let turns = rotary.turns(&Pass::new(&batch, &kernels, &threads));
+            let rows = turns.rows.iter().map(|row| turns.of_row(*row).to_vec());
+            let rows = rows.collect::<Vec<_>>();
+            // What is made on a device is the same.
+            let pass = Pass::new(&batch, &tensors, &threads);
+            let tables = rotary.tables(&pass, &Device::Cpu).unwrap();
+            let (cos, sin) = (tables.cos.to_vec2().unwrap(), tables.sin.to_vec2().unwrap());
+            for (row, (cos, sin)) in rows.iter().zip(cos.iter().zip(&sin)) {
+                let pairs: Vec<(f32, f32)> = cos.iter().copied().zip(sin.iter().copied()).collect();
+                assert_eq!(*row, pairs);
+            }
+            rows
         };
         let (short, long) = (of(&[2]), of(&[3]));
         assert_eq!(of(&[2, 3, 2]), [&short[..], &long, &short].concat());

@@ -67,10 +67,7 @@ fn pod_spec(
 ) -> PodSpec {
     let server = model.spec.server.clone().unwrap_or_default();
     // It holds texts and asks: nothing of the image's device or of the servers' size is of use to it.
-    let image = server
-        .image
-        .clone()
-        .unwrap_or_else(|| settings.server_image.clone());
+    let image = pod::image_on_cpu(&server, settings);
     let placement = server.pod_template.unwrap_or_default();
     let (volume, file) = mounted(set);
     let container = pod::reader(names::GOLDEN, image, args(model, work, known, file));

@@ -61,8 +61,8 @@ pub fn template(
 ) -> Result<PodTemplateSpec, String> {
     let server = model.spec.server.clone().unwrap_or_default();
     let more = server.pod_template.clone().unwrap_or_default();
-    let image = image(&server, settings);
-    let place = fetch::place(source, &frozen.digest, frozen.bytes, &server, image);
+    let before = image_on_cpu(&server, settings);
+    let place = fetch::place(source, &frozen.digest, frozen.bytes, &server, before);
     let mut volumes = vec![place.volume];
     volumes.extend(passed::<Volume>("volumes", more.volumes.as_deref())?);
     let mut container = container(&model.spec, &server, place.folder, frozen, settings)?;
@@ -194,6 +194,14 @@ pub fn image(server: &Server, settings: &Settings) -> String {
         Some(_) | None => &settings.server_image,
     };
     server.image.clone().unwrap_or_else(|| default.clone())
+}
+
+/// The image of a container that sees no device: the spec's, unless that is for a server on a GPU. A program for
+/// GPUs does not even start where no driver was put beside it.
+pub(super) fn image_on_cpu(server: &Server, settings: &Settings) -> String {
+    let on_gpu = gpus(server.resources.as_ref()) > 0 && !serve_args::asks_for_cpu(server);
+    let own = server.image.clone().filter(|_| !on_gpu);
+    own.unwrap_or_else(|| settings.server_image.clone())
 }
 
 /// GPUs that one pod asks for.

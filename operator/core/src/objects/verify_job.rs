@@ -131,11 +131,7 @@ pub(super) fn failure_policy(container: &str) -> PodFailurePolicy {
 fn pod_spec(model: &RewardModel, source: &Source, settings: &Settings) -> PodSpec {
     let server = model.spec.server.clone().unwrap_or_default();
     let pinned = model.spec.model.digest.as_ref();
-    // The CPU image: this pod never sees a GPU.
-    let image = server
-        .image
-        .clone()
-        .unwrap_or_else(|| settings.server_image.clone());
+    let image = pod::image_on_cpu(&server, settings);
     let (mut container, volume) = match source {
         Source::Volume(mount) => {
             let args = verify_args(pod::model_folder(mount), pinned);

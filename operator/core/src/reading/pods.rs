@@ -65,10 +65,10 @@ pub fn fatal(pod: &Pod) -> Option<Failure> {
     let (end, restarts) = records::last_end(pod)?;
     let failure = records::failure_of(pod)?;
     // Exit code 2 is a wrong flag. A load that failed for another reason than the model's own, such
-    // as a volume or a hub that did not answer, may go well the next time.
+    // as a volume or a hub that did not answer, may go well the next time; a driver may still be installed.
     let passes = matches!(
         failure.reason,
-        StalledReason::LoadFailed | StalledReason::SourceUnreachable
+        StalledReason::LoadFailed | StalledReason::DriverMissing | StalledReason::SourceUnreachable
     );
     let final_word = end.exit_code == 2 || !passes;
     (final_word || restarts >= RESTARTS_GIVEN_UP).then_some(failure)

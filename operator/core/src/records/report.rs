@@ -52,6 +52,11 @@ struct FailureDocument {
     message: String,
 }
 
+/// The exit code of a program that the loader could not start.
+const NOT_STARTED: i32 = 127;
+/// The driver's library: it comes from the node, never from an image.
+const DRIVER: &str = "libcuda.so.1: cannot open shared object file";
+
 /// Reads a termination message.
 pub fn parse(message: &str, exit_code: i32) -> Report {
     if let Some(facts) = facts(message)
@@ -67,6 +72,14 @@ pub fn parse(message: &str, exit_code: i32) -> Report {
         };
     }
     let said = last_words(message);
+    if exit_code == NOT_STARTED && message.contains(DRIVER) {
+        return Report::Failed {
+            reason: StalledReason::DriverMissing,
+            message: format!(
+                "the server's image computes on GPUs, and no driver was found beside it: give its pods a node with NVIDIA's driver (580 or later) and container toolkit and let them ask for nvidia.com/gpu, or take the image without CUDA ({said})"
+            ),
+        };
+    }
     Report::Failed {
         reason: StalledReason::LoadFailed,
         message: format!("the container ended with exit code {exit_code}: {said}"),
@@ -196,6 +209,30 @@ mod tests {
             };
             assert_eq!(reason, StalledReason::LoadFailed);
             assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_driver_is_told_from_a_broken_image_and_from_a_bad_load() {
+        let loader = |library: &str| {
+            format!(
+                "/usr/local/bin/inference-server: error while loading shared libraries: {library}: cannot open shared object file: No such file or directory\n"
+            )
+        };
+        let reason = |text: &str, code| match parse(text, code) {
+            Report::Failed { reason, message } => (reason, message),
+            Report::Sound(_) => panic!("{text}"),
+        };
+        let (missing, message) = reason(&loader("libcuda.so.1"), 127);
+        assert_eq!(missing, StalledReason::DriverMissing);
+        assert!(message.contains("nvidia.com/gpu"), "{message}");
+        assert!(message.contains("libcuda.so.1: cannot open"), "{message}");
+        for (text, code) in [
+            (loader("libcublas.so.13"), 127),
+            (loader("libcuda.so.1"), 1),
+            (String::new(), 127),
+        ] {
+            assert_eq!(reason(&text, code).0, StalledReason::LoadFailed, "{text}");
         }
     }
 

@@ -29,6 +29,7 @@ local retried = {
   UnsupportedFormat = true,
   ModelInvalid = true,
   LoadFailed = true,
+  DriverMissing = true,
   InsufficientCapacity = true,
   GateFailed = true,
   CutOff = true,
