@@ -94,9 +94,9 @@ fn stopping(after: u64) -> anyhow::Result<Arc<AtomicBool>> {
     let _entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     std::thread::spawn(move || {
-        let asked = tokio::time::timeout(Duration::from_secs(after), terminate.recv());
+        let within = Duration::from_secs(after);
         // An error is the end of the time.
-        let _ = runtime.block_on(asked);
+        let _ = runtime.block_on(async { tokio::time::timeout(within, terminate.recv()).await });
         set.store(true, Ordering::Relaxed);
     });
     Ok(stop)

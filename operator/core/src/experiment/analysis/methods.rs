@@ -169,3 +169,45 @@ fn what_has_no_users_and_what_is_out_of_range_say_so() {
         Some("a sum is out of range: clip the metric")
     );
 }
+
+#[test]
+fn a_variant_that_scored_too_few_of_the_requests_is_not_shown_to_be_no_worse() {
+    let pref = json!({"name": "pref", "role": "Goal", "kind": "PairedAccuracy", "source": {"preferences": {}}, "direction": "Increase", "test": "NonInferiority", "margin": {"absolute": "0.1"}});
+    let design = design(&json!({"mode": "Paired", "metrics": [pref]}));
+    let mut totals = users(&[(900, 0), (900, 0)]).totals(&design);
+    totals.metrics[0][1].labelled = Some(Labelled {
+        both_right: 700,
+        control_alone: 75,
+        candidate_alone: 75,
+        both_wrong: 150,
+    });
+    (totals.arms[1].eligible, totals.arms[1].answered) = (1_000, 1_000);
+    assert_eq!(
+        look_at(&design, &[totals.clone()]).no_worse.as_deref(),
+        Some("v2")
+    );
+    totals.arms[1].answered = 600;
+    assert_eq!(look_at(&design, &[totals]).no_worse, None);
+}
+
+#[test]
+fn what_is_info_takes_nobody_out() {
+    let query = json!({"name": "load", "role": "Info", "kind": "Mean", "source": {"prometheus": {"query": "q"}}, "direction": "Decrease", "absoluteMax": "10"});
+    let design = design(&json!({"metrics": [goal(), query]}));
+    let mut totals = users(&[(500, 50), (500, 50)]).totals(&design);
+    totals.metrics[1][1].answer = Some(12.0);
+    let mut tracks = Tracks::new();
+    for _ in 0..4 {
+        let look = super::look(&Looked {
+            tracks: &tracks,
+            design: &design,
+            strata: std::slice::from_ref(&totals),
+            slots: &[5000, 5000],
+            out: &[],
+            elapsed: Duration::from_mins(1),
+            sample_ratio_before: 0.0,
+        });
+        assert_eq!(look.out, []);
+        tracks = look.tracks;
+    }
+}

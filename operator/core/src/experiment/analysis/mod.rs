@@ -127,8 +127,12 @@ pub fn look(looked: &Looked<'_>) -> Look {
         let own = self::rows(looked, &roles, (arm, &candidate.name), &mut tracks);
         let was_out = looked.out.contains(&candidate.name);
         let breaks = own.iter().find_map(|row| {
-            let why = row.finding.breaks.as_ref()?;
-            Some(format!("{}: {why}", design.metrics.get(row.metric)?.name))
+            let (why, metric) = (
+                row.finding.breaks.as_ref()?,
+                design.metrics.get(row.metric)?,
+            );
+            // What is Info is only told.
+            (metric.role != Role::Info).then(|| format!("{}: {why}", metric.name))
         });
         let is_covered = is_covered(looked, arm);
         let goals = roles.goals.iter();
@@ -159,7 +163,7 @@ pub fn look(looked: &Looked<'_>) -> Look {
             out.push(Out { candidate, why });
         }
     }
-    let no_worse = no_worse(&experiment, &decision, &rows, &roles, design);
+    let no_worse = no_worse(&experiment, &decision, &rows, &roles, looked);
     Look {
         rows,
         tracks,
@@ -373,7 +377,7 @@ fn no_worse(
     decision: &Result<Decision, Malformed>,
     rows: &[Row],
     roles: &Roles<'_>,
-    design: &Design,
+    looked: &Looked<'_>,
 ) -> Option<String> {
     let out: Vec<usize> = decision
         .iter()
@@ -381,8 +385,8 @@ fn no_worse(
         .map(|(index, _)| *index)
         .collect();
     let shown = |row: &&Row| {
-        let role = design.metrics.get(row.metric).map(|metric| metric.role);
-        role != Some(Role::Info)
+        let metric = looked.design.metrics.get(row.metric);
+        metric.map(|metric| metric.role) != Some(Role::Info)
             && !(row.finding.collecting.is_none()
                 && roles
                     .levels(row.metric)
@@ -391,7 +395,8 @@ fn no_worse(
     };
     let fits = |(index, candidate): &(usize, &Candidate)| {
         let mut own = rows.iter().filter(|row| row.candidate == candidate.name);
-        !out.contains(index) && !candidate.rolled_back && !own.any(|row| shown(&row))
+        let is_in = !out.contains(index) && !candidate.rolled_back;
+        is_in && is_covered(looked, index + 1) && !own.any(|row| shown(&row))
     };
     let effect = |candidate: &Candidate| candidate.goals.first().map_or(0.0, |goal| goal.effect);
     let all = experiment.candidates.iter().enumerate().filter(fits);
