@@ -43,7 +43,13 @@ install_overlay
 kubectl label --overwrite namespace demo betterai.dev/operator=betterai-system >/dev/null
 kubectl -n betterai-system rollout status deployment/betterai-operator --timeout=90s >/dev/null
 skip=$(stat -c %s "$audit")
-printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: team\nresources: [../overlays/namespaced]\n' >"$overlay/kustomization.yaml"
+cat >"$overlay/kustomization.yaml" <<EOT
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: team
+resources: [../overlays/namespaced]
+patches: [{target: {kind: RoleBinding}, patch: '[{"op": "replace", "path": "/subjects/0/namespace", "value": "team"}]'}]
+EOT
 install_overlay
 kubectl -n team rollout status deployment/betterai-operator --timeout=90s >/dev/null
 for right in "list rewardmodels.betterai.dev" "list pods" "create deployments.apps" "list namespaces" "get secrets"; do
