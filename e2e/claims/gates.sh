@@ -65,7 +65,7 @@ no_failure "$report"
 
 [[ ${FULL:-} ]] || { claim "skipped: an error rate of 3 % beside one of 0.2 %; FULL=1 runs it"; exit 0; }
 "$root/e2e/cluster/images" faulty
-fails() { # of a thousand requests
+fails() { # of a thousand requests, release
     cat <<EOT
 apiVersion: betterai.dev/v1alpha1
 kind: RewardModel
@@ -76,20 +76,20 @@ spec:
   traffic: {key: {header: x-user}}
   rollout:
     steps: [{setWeight: 50}, {gate: {names: [errors], maxDuration: 2m}}]
-    gates: [{name: errors, interval: 1s, minSamples: $3, router: {metric: ErrorRate, compareToStable: {margin: "0.01", direction: Decrease}}}]
+    gates: [{name: errors, interval: 1s, minSamples: 200, router: {metric: ErrorRate, compareToStable: {margin: "0.01", direction: Decrease}}}]
     rollbackWindow: {warmReplicas: 0}
 EOT
 }
 kubectl -n demo delete rwm helpfulness --ignore-not-found --wait >/dev/null
 claim "a revision that fails 3 % of its requests beside 0.2 % is caught, and one that fails 0.2 % too is not"
-fails 2 a 200 | apply
+fails 2 a | apply
 ready helpfulness
 start_client errors load --url $url --users 3000 --duration 400
-fails 2 b 200 | apply
+fails 2 b | apply
 ready helpfulness
 same "$(get helpfulness '{.status.history[0].outcome}')" Promoted "the equal one"
 claim "$(verdicts)"
-fails 30 c 200 | apply
+fails 30 c | apply
 becomes "{.status.conditions[?(@.type=='Stalled')].reason}" GateFailed 90
 claim "$(get helpfulness "{.status.conditions[?(@.type=='Stalled')].message}")"
 report=$(end_client errors)
