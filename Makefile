@@ -50,6 +50,10 @@ clients: ## the field's own clients, and everything that the OpenAPI document al
 gitops: ## what Argo CD, Flux and kstatus say of every state, by their own code: needs Go, minutes the first time (UPDATE=1 writes what is generated)
 	@hack/gitops/check
 
+.PHONY: bench
+bench: ## the server beside torch, ONNX Runtime and a naive server, on this CPU (ROUNDS=3; 15 minutes, and gigabytes once)
+	@hack/bench
+
 .PHONY: bench-false-cutoffs
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture
