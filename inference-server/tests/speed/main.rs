@@ -91,14 +91,15 @@ fn contenders(dtype: &str, python: Option<&str>, folder: &Path) -> Vec<Contender
         let program = program.split_once('=').unwrap();
         for threads in threads.split_whitespace() {
             let own = Contender::own(program, folder, dtype, threads.parse().unwrap());
-            found.push(own.expect("the server does not start"));
+            assert!(own.is_some(), "{} does not start", program.1);
+            found.extend(own);
         }
     }
     for name in ["torch", "onnxruntime"] {
         if let Some(python) = python {
             match Contender::offline(python, name, folder, dtype) {
                 Some(one) => found.push(one),
-                None => println!("{name} does not compute in {dtype}"),
+                None => eprintln!("{name} does not compute in {dtype}"),
             }
         }
     }
