@@ -55,6 +55,10 @@ cuda: deps ## the server for NVIDIA GPUs, in target/cuda (no GPU is needed; 1.2 
 	@hack/cuda
 	@hack/cuda libraries target/cuda/libraries
 
+.PHONY: bench
+bench: ## the server beside torch, ONNX Runtime and a naive server, on this CPU (ROUNDS=3; 15 minutes, and gigabytes once)
+	@hack/bench
+
 .PHONY: bench-false-cutoffs
 bench-false-cutoffs: ## 12,000 simulated rollouts: how often a healthy canary is cut off (minutes)
 	$(CARGO) test --release --locked -p traffic --test cutoffs -- --ignored --nocapture

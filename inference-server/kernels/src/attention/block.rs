@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::relative::Distances;
 use super::{Job, Part};
 use crate::math::{v_exp, v_tanh};
 use crate::product::F32;
@@ -34,6 +35,8 @@ pub(super) struct Block {
     sums: Vec<[f32; LANES]>,
     /// The largest score of each row, and the sum of its powers.
     state: Vec<State>,
+    /// What relative positions add to the scores.
+    distances: Distances,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,14 @@ impl Block {
     pub(super) fn mix<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part) {
         let attention = job.attention;
         self.begin(job, part);
+        if let Some(relative) = job.relative {
+            let queries = Rows {
+                values: &self.queries,
+                stride: self.width,
+                count: self.rows,
+            };
+            self.distances.begin(s, (relative, part), &queries);
+        }
         let tokens = part.sequence.len();
         let seen = |query| attention.reach.keys(query, tokens);
         // What a query sees begins and ends no earlier than what those before it see.
@@ -58,6 +69,11 @@ impl Block {
             self.arrange(s, job, part, keys.clone());
             Self::prefetch(s, job, part, keys.end..end.min(keys.end + KEYS));
             self.score(s, keys.len());
+            if let Some(relative) = job.relative {
+                let scores = &mut self.scores;
+                self.distances
+                    .add(s, (job, relative), (part, &keys), scores);
+            }
             let heads = attention.heads_of_a_group();
             for (i, query) in part.queries.clone().enumerate() {
                 let seen = seen(query);

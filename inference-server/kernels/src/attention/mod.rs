@@ -5,6 +5,7 @@
 //! of a sequence begin where it begins, so that what comes out for it depends on it alone.
 
 mod block;
+mod relative;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use crate::isa::Kernels;
 use crate::pool::{Pool, Shared, Tasks, spread};
 use crate::simd::{Op, Simd};
 use block::Block;
+pub use relative::{Positions, Relative};
 
 /// Rows (queries of all heads of a group) of a task: what it takes to put keys in order is less than a
 /// tenth of what is done with them. A multiple of the rows of a tile.
@@ -133,19 +135,54 @@ impl Kernels {
         values: Heads<'_>,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
+        self.mix(pool, (attention, None), ends, [queries, keys, values], out)
+    }
+
+    /// The same, with what `relative` adds to the scores of all pairs: `scale (score + of distances)`. All heads
+    /// have keys of their own, and see all. The products of a pair with its place are each one chain over the numbers
+    /// of a head, and are added in the order of [`Relative`].
+    ///
+    /// # Errors
+    /// As [`Kernels::attention`].
+    pub fn relative_attention(
+        self,
+        pool: &dyn Pool,
+        (attention, relative): (&Attention, &Relative<'_>),
+        ends: &[usize],
+        inputs: [Heads<'_>; 3],
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        if attention.heads != attention.groups || attention.reach != Reach::All {
+            return Err(KernelError::Shape(
+                "relative positions are for heads with keys of their own that see all".to_owned(),
+            ));
+        }
+        self.mix(pool, (attention, Some(relative)), ends, inputs, out)
+    }
+
+    fn mix(
+        self,
+        pool: &dyn Pool,
+        (attention, relative): (&Attention, Option<&Relative<'_>>),
+        ends: &[usize],
+        [queries, keys, values]: [Heads<'_>; 3],
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
         let tokens = ends.last().copied().unwrap_or_default();
         attention.check(ends)?;
-        queries.check("queries", tokens, (attention.heads, attention.width))?;
+        let own = (attention.heads, attention.width);
+        if let Some(relative) = relative {
+            relative.check(ends, own)?;
+        }
+        queries.check("queries", tokens, own)?;
         keys.check("keys", tokens, (attention.groups, attention.width))?;
         values.check("values", tokens, (attention.groups, attention.width))?;
-        KernelError::length(
-            "mixed values",
-            tokens * attention.heads * attention.width,
-            out.len(),
-        )?;
+        let wanted = tokens * attention.heads * attention.width;
+        KernelError::length("mixed values", wanted, out.len())?;
         let parts = attention.parts(ends);
         let job = Job {
             attention,
+            relative,
             queries,
             keys,
             values,
@@ -219,6 +256,7 @@ impl Attention {
 /// An attention that is being computed by one or several threads.
 pub(crate) struct Job<'a> {
     pub(crate) attention: &'a Attention,
+    pub(crate) relative: Option<&'a Relative<'a>>,
     pub(crate) queries: Heads<'a>,
     pub(crate) keys: Heads<'a>,
     pub(crate) values: Heads<'a>,
