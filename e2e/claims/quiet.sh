@@ -85,13 +85,3 @@ for ((i = 0; i < 50; i++)); do
 done
 [[ $told == *"helpfulness-$(get helpfulness '{.status.stable.revision}') revision $(get helpfulness '{.status.stable.revision}') takes"* ]] ||
     broken "no event of the promotion: $told"
-
-claim "an operator that would build other pods restarts no model"
-before=$(pods)
-kubectl -n betterai-system patch deployment betterai-operator --type=json \
-    -p '[{"op":"replace","path":"/spec/template/spec/containers/0/args/2","value":"docker.io/betterai/other:1"}]' >/dev/null
-kubectl -n betterai-system rollout status deployment/betterai-operator --timeout=60s >/dev/null
-kubectl -n demo annotate rwm helpfulness "touched=$RANDOM" --overwrite >/dev/null
-sleep 2 # nothing happens, so there is nothing to wait for
-same "$(pods)" "$before" "pods"
-install_operator

@@ -21,6 +21,8 @@ pub fn description(
         },
         labels: facts.labels.clone(),
         activation: activation(facts.activation, facts.labels.len()),
+        label: 0,
+        native: Activation::Identity,
         calibration,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use inference_scoring::{Score, Scores};
+use inference_scoring::Scores;
 use tokio::time::Instant;
 use traffic::Millis;
 use traffic::cutoff::{Arm, Outcome};
@@ -44,8 +44,6 @@ pub(crate) struct Recording {
     epoch: Epoch,
     is_in_flight: bool,
     is_leaving: bool,
-    /// Which logit is the score.
-    label: usize,
 }
 
 impl Recording {
@@ -56,7 +54,6 @@ impl Recording {
             epoch: Epoch(0),
             is_in_flight: false,
             is_leaving: false,
-            label: 0,
         }
     }
 
@@ -117,14 +114,14 @@ impl Recording {
         scores: Option<&Scores>,
         now: Millis,
     ) {
-        let (arm, cell, label) = (observed.arm, observed.cell, self.label);
+        let (arm, cell) = (observed.arm, observed.cell);
         let took = now.since(observed.began);
         let Some(recorder) = self.of(observed.epoch) else {
             return;
         };
         recorder.ended(arm, cell, Ended { outcome, took });
-        for score in scores.into_iter().flat_map(|scores| &scores.scores) {
-            recorder.scored(arm, cell, score_of(score, label));
+        for score in scores.into_iter().flat_map(Scores::rewards) {
+            recorder.scored(arm, cell, score);
         }
     }
 
@@ -132,24 +129,9 @@ impl Recording {
     pub(crate) fn of(&mut self, epoch: Epoch) -> Option<&mut Recorder> {
         self.recorder.as_mut().filter(|_| self.epoch == epoch)
     }
-
-    pub(crate) const fn label(&self) -> usize {
-        self.label
-    }
-}
-
-/// The logit that is the score; no number where there is none.
-pub(crate) fn score_of(score: &Score, label: usize) -> f64 {
-    score.logits.get(label).copied().map_or(f64::NAN, f64::from)
 }
 
 impl Router {
-    /// Takes the logit of this label for the score; that of the first where nothing is said.
-    pub fn set_label(&self, label: usize) {
-        self.0.counting().recording.label = label;
-        self.0.trials().set_label(label);
-    }
-
     /// The document of `GET /evidence`: of the rollout in flight, or of the last one; `None` before the
     /// first.
     pub fn evidence(&self) -> Option<Evidence> {

@@ -13,7 +13,7 @@ use traffic::evidence::{Admission, Unit, Verdict};
 use traffic::table::Role;
 
 use crate::Router;
-use crate::evidence::{Epoch, score_of};
+use crate::evidence::Epoch;
 use crate::experiment::{Judged, Serial, Trial};
 use crate::queue;
 use crate::router::{Lane, Shared};
@@ -191,11 +191,10 @@ impl Labelled {
         let by = |role| asked(shared, role, request.inputs.clone(), &request);
         let (stable, canary) = futures::join!(by(Role::Stable), by(Role::Canary));
         let mut counting = shared.counting();
-        let label = counting.recording.label();
         let Some(recorder) = counting.recording.of(epoch) else {
             return;
         };
-        let margin = |scores: Result<Scores, _>| margin(&scores.ok()?, label);
+        let margin = |scores: Result<Scores, _>| margin(&scores.ok()?);
         match (margin(stable), margin(canary)) {
             (Some(stable), Some(canary)) => {
                 recorder.preferred(unit, Verdict::of(stable, canary));
@@ -206,11 +205,10 @@ impl Labelled {
 }
 
 /// How much better the chosen answer is; `None` where that is no number.
-pub(crate) fn margin(scores: &Scores, label: usize) -> Option<f64> {
-    match scores.scores.as_slice() {
-        [chosen, rejected] if is_finite(scores) => {
-            Some(score_of(chosen, label) - score_of(rejected, label))
-        }
+pub(crate) fn margin(scores: &Scores) -> Option<f64> {
+    let rewards: Vec<f64> = scores.rewards().collect();
+    match rewards.as_slice() {
+        [chosen, rejected] if is_finite(scores) => Some(chosen - rejected),
         _ => None,
     }
 }

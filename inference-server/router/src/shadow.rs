@@ -16,7 +16,7 @@ use traffic::table::{self, Role};
 use crate::ask::Unasked;
 use crate::endpoints::{Group, Nobody};
 use crate::events::Shadowing;
-use crate::evidence::{Epoch, score_of};
+use crate::evidence::Epoch;
 use crate::experiment::{Judged, Paired};
 use crate::feedback::Labelled;
 use crate::router::{Lane, Shared, View};
@@ -69,7 +69,6 @@ pub(crate) fn answered(
     }
     let mut counting = shared.counting();
     let is_cut_off = counting.cause().is_some();
-    let label = counting.recording.label();
     let Some(epoch) = counting.recording.epoch().filter(|_| !is_cut_off) else {
         return;
     };
@@ -79,11 +78,7 @@ pub(crate) fn answered(
     recorder.eligible();
     let task = Task::Shadowed(Shadowed {
         request: request.clone(),
-        scores: scores
-            .scores
-            .iter()
-            .map(|score| score_of(score, label))
-            .collect(),
+        scores: scores.rewards().collect(),
         cell,
         epoch,
     });
@@ -126,17 +121,13 @@ impl Shadowed {
         )
         .await;
         let mut counting = shared.counting();
-        let label = counting.recording.label();
         let Some(recorder) = counting.recording.of(self.epoch) else {
             return;
         };
         let outcome = match canary {
             Ok(scores) if is_finite(&scores) => {
-                let both = self.scores.iter().zip(&scores.scores);
-                let pairs = both.map(|(stable, canary)| Pair {
-                    stable: *stable,
-                    canary: score_of(canary, label),
-                });
+                let both = self.scores.into_iter().zip(scores.rewards());
+                let pairs = both.map(|(stable, canary)| Pair { stable, canary });
                 let alternatives = are_alternatives(self.request.inputs.as_slice());
                 recorder.paired(self.cell, pairs, alternatives);
                 Shadowing::Paired

@@ -17,8 +17,19 @@ pub struct Description {
     pub labels: Vec<String>,
     /// What the checkpoint says is done to its logits where they are shown as probabilities.
     pub activation: Activation,
+    /// Which of its logits is the score. It was checked against the model when that was loaded.
+    pub label: usize,
+    /// What is done to its logits on the native routes.
+    pub native: Activation,
     /// Of the confidence; without one there is none.
     pub calibration: Option<Calibration>,
+}
+
+impl Description {
+    /// The one of all labels' values that is the score; no number where there is none.
+    pub fn own(&self, values: &[f32]) -> f32 {
+        values.get(self.label).copied().unwrap_or(f32::NAN)
+    }
 }
 
 /// Which half of a transformer a model is; some clients' defaults depend on it.

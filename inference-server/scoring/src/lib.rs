@@ -132,6 +132,13 @@ pub struct Timings {
 }
 
 impl Scores {
+    /// The logit that is the score, of each input; no number where there is none.
+    pub fn rewards(&self) -> impl Iterator<Item = f64> + Clone + '_ {
+        self.scores
+            .iter()
+            .map(|score| f64::from(self.by.own(&score.logits)))
+    }
+
     /// Adds those of the next part of one request. Says whether one model gave both; where it did not,
     /// nothing is added: they are no answer together.
     #[must_use]

@@ -42,16 +42,31 @@ pub fn by(description: &Description) -> By {
         }
         .to_owned(),
         labels: description.labels.clone(),
-        activation: match description.activation {
-            Activation::Identity => "identity",
-            Activation::Sigmoid => "sigmoid",
-            Activation::Softmax => "softmax",
-            Activation::Tanh => "tanh",
-        }
-        .to_owned(),
+        activation: word(description.activation).to_owned(),
+        label: description.label,
+        native: Some(word(description.native).to_owned()),
         calibration: description
             .calibration
             .map(|calibration| (calibration.scale(), calibration.shift())),
+    }
+}
+
+const fn word(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Identity => "identity",
+        Activation::Sigmoid => "sigmoid",
+        Activation::Softmax => "softmax",
+        Activation::Tanh => "tanh",
+    }
+}
+
+fn activation(word: &str) -> Option<Activation> {
+    match word {
+        "identity" => Some(Activation::Identity),
+        "sigmoid" => Some(Activation::Sigmoid),
+        "softmax" => Some(Activation::Softmax),
+        "tanh" => Some(Activation::Tanh),
+        _ => None,
     }
 }
 
@@ -64,12 +79,11 @@ pub fn description(by: By) -> Option<Description> {
             "decoder" => Backbone::Decoder,
             _ => return None,
         },
-        activation: match by.activation.as_str() {
-            "identity" => Activation::Identity,
-            "sigmoid" => Activation::Sigmoid,
-            "softmax" => Activation::Softmax,
-            "tanh" => Activation::Tanh,
-            _ => return None,
+        activation: activation(&by.activation)?,
+        label: by.label,
+        native: match &by.native {
+            Some(word) => activation(word)?,
+            None => Activation::Identity,
         },
         calibration: match calibration {
             Some((scale, shift)) => Some(Calibration::new(scale, shift)?),
@@ -178,6 +192,8 @@ mod tests {
             backbone: Backbone::Decoder,
             labels: vec!["a".to_owned(), "b".to_owned()],
             activation: Activation::Tanh,
+            label: 1,
+            native: Activation::Sigmoid,
             calibration: calibration.map(|text| text.parse().unwrap()),
         }
     }

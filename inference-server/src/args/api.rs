@@ -14,12 +14,6 @@ use crate::http;
 pub(crate) struct ApiArgs {
     #[command(flatten)]
     pub(crate) edge: EdgeArgs,
-    /// Index of the label whose logit is the score.
-    #[arg(long, env = "REWARD_LABEL", default_value_t = 0)]
-    pub(crate) label: usize,
-    /// What is done to the logit on the native routes.
-    #[arg(long, env = "REWARD_ACTIVATION", default_value = "none")]
-    pub(crate) activation: Activation,
     /// Scores in the dialects of TEI, vLLM and Cohere: as they do, or raw.
     #[arg(long, env = "REWARD_DIALECT_SCORES", default_value = "peer")]
     pub(crate) dialect_scores: DialectScores,
@@ -75,12 +69,6 @@ pub(crate) struct ApiArgs {
     pub(crate) log_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Activation {
-    None,
-    Sigmoid,
-}
-
 impl ApiArgs {
     /// How requests are answered.
     pub(crate) fn settings(&self) -> http::Settings {
@@ -95,18 +83,7 @@ impl ApiArgs {
             max_concurrent_requests: self.max_concurrent_requests,
             timeout: self.timeout,
             evaluate_timeout: self.evaluate_timeout,
-            label: self.label,
-            activation: self.activation.into(),
             dialect_scores: self.dialect_scores.into(),
-        }
-    }
-}
-
-impl From<Activation> for inference_scoring::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::None => Self::Identity,
-            Activation::Sigmoid => Self::Sigmoid,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use inference_scoring::Calibration;
 
 use super::{ApiArgs, ModelArgs, duration};
@@ -13,6 +14,12 @@ pub(crate) struct Serve {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) api: ApiArgs,
+    /// Index of the label whose logit is the score.
+    #[arg(long, env = "REWARD_LABEL", default_value_t = 0)]
+    pub(crate) label: usize,
+    /// What is done to the logit on the native routes.
+    #[arg(long, env = "REWARD_ACTIVATION", default_value = "none")]
+    pub(crate) activation: Activation,
     /// The revision that answers say they are of, and a router asks for.
     #[arg(long, env = "REWARD_REVISION", value_parser = version)]
     pub(crate) revision: Option<String>,
@@ -43,6 +50,21 @@ pub(crate) struct Serve {
     /// Where the reason is left when the model cannot be served.
     #[arg(long, env = "REWARD_TERMINATION_LOG", value_name = "FILE")]
     pub(crate) termination_log: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Activation {
+    None,
+    Sigmoid,
+}
+
+impl From<Activation> for inference_scoring::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::None => Self::Identity,
+            Activation::Sigmoid => Self::Sigmoid,
+        }
+    }
 }
 
 fn version(text: &str) -> Result<String, String> {

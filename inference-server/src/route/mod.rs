@@ -61,7 +61,6 @@ async fn start(args: &Route, shell: &Shell) -> anyhow::Result<Router> {
     };
     let requests = &shell.requests;
     let router = requests.spawn(async { Router::new(identity) }).await?;
-    router.set_label(args.api.label);
     match (&args.table, &args.name) {
         (Some(file), _) => {
             // What is wrong with the file shows at once; later, what is held stays.
@@ -146,6 +145,8 @@ fn unknown() -> ModelInfo {
             backbone: Backbone::Encoder,
             labels: Vec::new(),
             activation: Activation::Identity,
+            label: 0,
+            native: Activation::Identity,
             calibration: None,
         }),
         architecture: String::new(),

@@ -14,7 +14,7 @@ use inference_api::{Input, InputOptions, Problem};
 use inference_engine::cache::{Scope, Store};
 use inference_engine::{Capacity, LocalScorer, Tokeniser, Unreadable, description};
 use inference_models::{Digest, LoadOptions, Model, ShownToken};
-use inference_scoring::{Calibration, Description, Inputs, ScoreError};
+use inference_scoring::{Activation, Calibration, Description, Inputs, ScoreError};
 use tokio::runtime::Handle;
 
 use super::device::Listener;
@@ -28,6 +28,7 @@ pub(super) struct Common {
     options: LoadOptions,
     capacity: Capacity,
     label: usize,
+    activation: Activation,
     /// What answers say that they are of.
     revision: Option<String>,
     cache: Option<Arc<Store>>,
@@ -42,7 +43,8 @@ impl Common {
                 batch_tokens: args.api.max_batch_tokens,
                 requests: args.api.max_concurrent_requests,
             },
-            label: args.api.label,
+            label: args.label,
+            activation: args.activation.into(),
             revision: args.revision.clone(),
             cache,
             observer,
@@ -63,6 +65,8 @@ impl Common {
         require_label(facts, self.label)?;
         let about = Arc::new(Description {
             revision: self.revision.clone(),
+            label: self.label,
+            native: self.activation,
             ..description(facts, version, calibration)
         });
         let info = ModelInfo {
@@ -256,6 +260,7 @@ mod tests {
                     requests: 1,
                 },
                 label: 0,
+                activation: Activation::Identity,
                 revision: None,
                 cache: None,
                 observer: Arc::default(),

@@ -61,6 +61,8 @@ fn start_as(revision: &'static str, manner: Manner) -> Upstream {
         backbone: "encoder".to_owned(),
         labels: vec!["LABEL_0".to_owned()],
         activation: "sigmoid".to_owned(),
+        label: 0,
+        native: None,
         calibration: None,
     };
     let counted = scored.clone();

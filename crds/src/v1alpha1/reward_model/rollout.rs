@@ -14,6 +14,8 @@ use crate::value::{Decimal, Duration};
 #[x_kube(
     validation = Rule::new("self.strategy != 'Recreate' || !has(self.steps) || self.steps.size() == 0")
         .message("strategy Recreate stops the old revision first, so it takes no steps: remove steps, or use Canary"),
+    validation = Rule::new("self.strategy != 'Recreate' || !has(self.requireApproval) || !self.requireApproval")
+        .message("strategy Recreate has no moment at which the new revision is there and not in use, so it waits for no approval: remove requireApproval, or use Canary"),
     validation = Rule::new("!has(self.steps) || self.steps.all(s, !has(s.gate) || s.gate.names.all(n, has(self.gates) && self.gates.exists(g, g.name == n)))")
         .message("a gate step names a gate that rollout.gates does not have"),
     validation = Rule::new("!has(self.gates) || !self.gates.exists(g, has(g.golden)) || has(self.goldenSet)")

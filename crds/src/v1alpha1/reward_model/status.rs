@@ -290,6 +290,9 @@ pub struct GateStatus {
     /// Looks in a row that had no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<i64>,
+    /// Looks that were answered without data, since the last that had some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty: Option<i64>,
     /// The size of effects that it is tuned for, as it was at the first look that counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tau: Option<Decimal>,

@@ -56,6 +56,12 @@ pub struct By {
     pub labels: Vec<String>,
     /// `identity`, `sigmoid`, `softmax` or `tanh`.
     pub activation: String,
+    /// Which of the logits is the score; a server that does not say so means the first.
+    #[serde(default)]
+    pub label: usize,
+    /// What is done to logits on the native routes: `identity` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
     /// Scale and shift of the confidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<(f64, f64)>,

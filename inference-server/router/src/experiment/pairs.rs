@@ -15,7 +15,6 @@ use traffic::table::Role;
 use traffic::table::experiment::Arm;
 
 use super::{Exposed, Serial, Trial};
-use crate::evidence::score_of;
 use crate::feedback::{self, Preference};
 use crate::router::{Lane, Shared, View};
 use crate::shadow::{Task, Unscored, asked_of, begin, is_finite};
@@ -40,12 +39,7 @@ pub(super) fn answered(
     scores: &Scores,
 ) {
     let bytes = request.inputs.as_slice().iter().map(Input::bytes).sum();
-    let label = shared.trials().label();
-    let scores: Vec<f64> = scores
-        .scores
-        .iter()
-        .map(|score| score_of(score, label))
-        .collect();
+    let scores: Vec<f64> = scores.rewards().collect();
     let arms = (0..).map_while(Arm::new).zip(trial.variants());
     for (arm, (_, group)) in arms {
         if group.is_none() {
@@ -92,13 +86,9 @@ impl Paired {
         );
         let answer = answer.await;
         let mut trials = shared.trials();
-        let label = trials.label();
         match answer {
             Ok(scores) if is_finite(&scores) => {
-                let both = control.iter().zip(&scores.scores);
-                let pairs: Vec<(f64, f64)> = both
-                    .map(|(control, variant)| (*control, score_of(variant, label)))
-                    .collect();
+                let pairs: Vec<(f64, f64)> = control.into_iter().zip(scores.rewards()).collect();
                 trials.paired(exposed, arm, &pairs);
             }
             Ok(_) | Err(Unscored::Failed) => trials.lacking(exposed, arm, Lacking::Failed),
@@ -138,10 +128,9 @@ impl Judged {
         });
         let scored = join_all(asked).await;
         let mut trials = shared.trials();
-        let label = trials.label();
         let right: Vec<Option<bool>> = scored
             .into_iter()
-            .map(|scores| Some(feedback::margin(&scores.ok()?, label)? > 0.0))
+            .map(|scores| Some(feedback::margin(&scores.ok()?)? > 0.0))
             .collect();
         if let Some(recorder) = trials.judge_of(serial)
             && recorder.subject().variants.len() == right.len()

@@ -17,7 +17,6 @@ use traffic::table::{Role, Table};
 
 use super::{Guard, Trial};
 use crate::Router;
-use crate::evidence::score_of;
 use crate::router::{Identity, View};
 
 /// Tells the epochs of one router apart.
@@ -92,7 +91,6 @@ pub(crate) struct Trials {
     closed: Option<Recorder>,
     is_in_force: bool,
     is_leaving: bool,
-    label: usize,
     /// Metrics whose last evidence was fetched.
     fetched: BTreeSet<String>,
     variants: BTreeMap<String, VariantFigures>,
@@ -119,20 +117,11 @@ impl Trials {
             closed: None,
             is_in_force: false,
             is_leaving: false,
-            label: 0,
             fetched: BTreeSet::new(),
             variants: BTreeMap::new(),
             outside: [0; 3],
             events: [0; 6],
         }
-    }
-
-    pub(crate) const fn set_label(&mut self, label: usize) {
-        self.label = label;
-    }
-
-    pub(crate) const fn label(&self) -> usize {
-        self.label
     }
 
     /// Another table holds. What was recorded of its epoch stays, also after the experiment is over.
@@ -191,7 +180,7 @@ impl Trials {
     /// It is done.
     pub(crate) fn ended(&mut self, exposed: Exposed, outcome: Outcome<'_>) {
         let Exposed { serial, unit, arm } = exposed;
-        let (label, ended) = (self.label, outcome.ended);
+        let ended = outcome.ended;
         self.figure(serial, arm, |of| {
             of.requests += 1;
             of.errors += u64::from(ended.is_error);
@@ -200,8 +189,7 @@ impl Trials {
         if let Some(recorder) = self.of(serial) {
             recorder.ended(unit, arm, ended);
             if let Some(scores) = outcome.scores {
-                let scores = scores.scores.iter();
-                recorder.scored(unit, arm, scores.map(|score| score_of(score, label)));
+                recorder.scored(unit, arm, scores.rewards());
             }
         }
     }

@@ -24,6 +24,8 @@ use tokio::task::JoinHandle;
 pub(crate) enum Does {
     /// Gives each text its length, and the number of the server as a fraction.
     Scores,
+    /// The same as the second of two logits, plus ten: it says that this one is the score.
+    ScoresSecond,
     After(Duration),
     Fails,
     /// Answers so many questions of its life, and fails at those that come after.
@@ -79,6 +81,8 @@ fn by(revision: &str) -> By {
         backbone: "encoder".to_owned(),
         labels: vec!["LABEL_0".to_owned()],
         activation: "sigmoid".to_owned(),
+        label: 0,
+        native: None,
         calibration: None,
     }
 }
@@ -160,6 +164,39 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
+/// The score `of` each input: the only logit, or the second one and ten more.
+fn scored(
+    revision: &str,
+    inputs: &[Input],
+    is_second: bool,
+    of: &dyn Fn(&Input) -> f32,
+) -> Vec<u8> {
+    let mut by = by(revision);
+    if is_second {
+        by.labels.push("LABEL_1".to_owned());
+        by.label = 1;
+    }
+    let item = |input| Item {
+        logits: if is_second {
+            vec![0.0, of(input) + 10.0]
+        } else {
+            vec![of(input)]
+        },
+        tokens: 3,
+        truncated: false,
+    };
+    let by = serde_json::to_vec(&by).unwrap();
+    write_answer(&Answer {
+        by: &by,
+        hits: 0,
+        cached: false,
+        tokenise: Duration::ZERO,
+        queue: Duration::ZERO,
+        inference: Duration::from_millis(1),
+        items: inputs.iter().map(item).collect(),
+    })
+}
+
 async fn answer(
     revision: &'static str,
     does: Arc<Mutex<Does>>,
@@ -211,25 +248,11 @@ async fn answer(
         Does::Breaks => return Err(Broken),
         _ => {}
     }
-    let scores = |of: &dyn Fn(&Input) -> f32| {
-        let item = |input| Item {
-            logits: vec![of(input)],
-            tokens: 3,
-            truncated: false,
-        };
-        let by = serde_json::to_vec(&by(revision)).unwrap();
-        write_answer(&Answer {
-            by: &by,
-            hits: 0,
-            cached: false,
-            tokenise: Duration::ZERO,
-            queue: Duration::ZERO,
-            inference: Duration::from_millis(1),
-            items: question.inputs.iter().map(item).collect(),
-        })
-    };
+    let is_second = does == Does::ScoresSecond;
+    let scores = |of: &dyn Fn(&Input) -> f32| scored(revision, &question.inputs, is_second, of);
     let (status, body) = match does {
         Does::Scores
+        | Does::ScoresSecond
         | Does::FailsAfter(_)
         | Does::DeclinesAfter(_)
         | Does::After(_)

@@ -12,6 +12,7 @@ mod experiment;
 mod fake;
 mod feedback;
 mod hedging;
+mod labels;
 mod parts;
 mod shadow;
 

@@ -60,7 +60,6 @@ impl Route {
     }
 
     /// Whether it is no one's but a router's, and not documented.
-    #[cfg(test)]
     pub(crate) fn is_internal(&self) -> bool {
         self.path.starts_with("/internal/")
     }

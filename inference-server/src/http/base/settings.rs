@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use inference_api::Limits;
-use inference_scoring::Activation;
 
 /// How requests are answered.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +15,6 @@ pub(crate) struct Settings {
     pub(crate) max_concurrent_requests: usize,
     pub(crate) timeout: Duration,
     pub(crate) evaluate_timeout: Duration,
-    /// Index of the label whose logit is the score.
-    pub(crate) label: usize,
-    /// What is done to logits on the native routes.
-    pub(crate) activation: Activation,
     pub(crate) dialect_scores: DialectScores,
 }
 

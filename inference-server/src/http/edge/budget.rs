@@ -13,7 +13,10 @@ const LEAST: usize = 16 * 1024;
 pub(crate) const BODY_BYTES: usize = 128 * 1024 * 1024;
 
 /// The bytes that all bodies may have together.
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget {
+    room: Arc<Semaphore>,
+    most: usize,
+}
 
 impl Default for Budget {
     fn default() -> Self {
@@ -34,16 +37,23 @@ pub(crate) struct Held {
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            bytes.clamp(LEAST, Semaphore::MAX_PERMITS),
-        )))
+        let most = bytes.clamp(LEAST, Semaphore::MAX_PERMITS);
+        Self {
+            room: Arc::new(Semaphore::new(most)),
+            most,
+        }
+    }
+
+    /// The bytes that one body may have at most: all that there are.
+    pub(crate) const fn most(&self) -> usize {
+        self.most
     }
 
     /// Room for a small body.
     pub(crate) fn begin(&self) -> Result<Held, Full> {
-        let permit = take(&self.0, LEAST)?;
+        let permit = take(&self.room, LEAST)?;
         Ok(Held {
-            budget: self.0.clone(),
+            budget: self.room.clone(),
             permit,
         })
     }

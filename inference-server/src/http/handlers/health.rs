@@ -73,7 +73,7 @@ pub(crate) async fn model_info<S: Scorer>(call: Call<S>) -> Json<ModelDescriptio
         dtype: model.dtype,
         parameters: model.parameters,
         trainable_parameters: model.parameters,
-        label: about.labels.get(settings.label).cloned(),
+        label: about.labels.get(about.label).cloned(),
         labels: about.labels.clone(),
         calibrated: about.calibration.is_some(),
         calibration: about.calibration.map(|calibration| CalibrationValues {

@@ -39,7 +39,13 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
     async fn from_request(request: Request, app: &Arc<App<S>>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let settings = &app.settings;
-        let limit = settings.max_body_bytes;
+        // What the routers of a server send was within their own limit, which is not known here.
+        let is_relayed = app.cache.is_behind_routers() && is_internal(&parts);
+        let limit = if is_relayed {
+            app.edge.bodies.most()
+        } else {
+            settings.max_body_bytes
+        };
         require_length(&parts.headers, limit)?;
         let codings = codings::codings(&parts.headers)?;
         let kind = kind(&parts)?;
@@ -179,6 +185,10 @@ fn too_large(limit: usize) -> Problem {
 
 fn scores(parts: &Parts) -> bool {
     route(parts).is_some_and(Route::scores)
+}
+
+fn is_internal(parts: &Parts) -> bool {
+    route(parts).is_some_and(Route::is_internal)
 }
 
 fn is_open_to_forms(parts: &Parts) -> bool {

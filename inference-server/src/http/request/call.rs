@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use futures::{StreamExt, TryStreamExt, stream};
 use inference_api::internal::Question;
-use inference_api::{Input, InputOptions, Problem};
+use inference_api::{Input, InputOptions, Limits, Problem};
 use inference_scoring::{
     Deadline, Inputs, Origin, Score, ScoreError, ScoreRequest, Scorer, Scores,
 };
@@ -185,25 +185,15 @@ impl<S: Scorer> Call<S> {
 
     /// Scores what a router asks. A score that is no number is the router's to judge.
     ///
-    /// The router has measured texts and lists; a stand-alone server does so again, because whoever
-    /// may score may ask here as well.
+    /// The routers of a server behind them have measured texts and lists, by limits that are theirs; a
+    /// stand-alone server does so again, because whoever may score may ask here as well.
     pub(crate) async fn relay(
         &self,
         question: Question,
     ) -> Result<Result<Scores, ScoreError>, Failure> {
         let settings = &self.app.settings;
-        let limits = &settings.limits;
-        if question.inputs.len() > limits.max_batch {
-            let most = limits.max_batch;
-            let detail = format!("there are more than {most} inputs: raise --max-batch here, too");
-            return Err(Problem::unprocessable(detail).into());
-        }
-        // What a request itself cuts may be longer; the size of the body bounds it.
-        if question.options.max_tokens.is_none() {
-            for (index, input) in question.inputs.iter().enumerate() {
-                let checked = input.check(limits, "text", "context");
-                checked.map_err(|problem| problem.at(index))?;
-            }
+        if !self.app.cache.is_behind_routers() {
+            require_fit(&question, &settings.limits)?;
         }
         let most = settings.timeout.max(settings.evaluate_timeout);
         let request = ScoreRequest {
@@ -308,6 +298,25 @@ pub(crate) fn ranking(scores: &[f32]) -> Vec<usize> {
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_second()
+}
+
+/// # Errors
+/// 422 for what a stand-alone server would not take from a client.
+fn require_fit(question: &Question, limits: &Limits) -> Result<(), Problem> {
+    if question.inputs.len() > limits.max_batch {
+        let most = limits.max_batch;
+        let detail = format!("there are more than {most} inputs: raise --max-batch here, too");
+        return Err(Problem::unprocessable(detail));
+    }
+    // What a request itself cuts may be longer; the size of the body bounds it.
+    if question.options.max_tokens.is_some() {
+        return Ok(());
+    }
+    for (index, input) in question.inputs.iter().enumerate() {
+        let checked = input.check(limits, "text", "context");
+        checked.map_err(|problem| problem.at(index))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ pub(crate) struct Shown {
     by: Arc<Description>,
     timings: Timings,
     variant: Option<Arc<str>>,
-    label: usize,
     native: Activation,
     dialects: DialectScores,
 }
@@ -29,8 +28,7 @@ impl Shown {
             by: scores.by.clone(),
             timings: scores.timings,
             variant: scores.variant.clone(),
-            label: settings.label,
-            native: settings.activation,
+            native: scores.by.native,
             dialects: settings.dialect_scores,
         }
     }
@@ -56,12 +54,12 @@ impl Shown {
 
     /// The raw logit that is the score. The label was checked against the model when it was loaded.
     pub(crate) fn logit(&self, score: &Score) -> f32 {
-        self.own_label(&score.logits)
+        self.by.own(&score.logits)
     }
 
     /// The score of the native routes.
     pub(crate) fn reward(&self, score: &Score) -> f32 {
-        self.own_label(&self.native.apply(&score.logits))
+        self.by.own(&self.native.apply(&score.logits))
     }
 
     /// All labels by name, where there are several.
@@ -108,7 +106,7 @@ impl Shown {
 
     /// Of all labels the one that is the score.
     pub(crate) fn own_label(&self, values: &[f32]) -> f32 {
-        values.get(self.label).copied().unwrap_or(f32::NAN)
+        self.by.own(values)
     }
 
     /// An answer that says who scored, and where its time went.

@@ -223,3 +223,23 @@ async fn a_revision_that_is_not_served_is_a_conflict() {
     let (status, _) = say(&router, "/predict", serde_json::json!({"text": "1"})).await;
     assert_eq!(status.as_u16(), 409);
 }
+
+#[tokio::test]
+async fn the_routers_of_a_server_have_measured_what_they_ask_by_limits_of_their_own() {
+    let fake = Fake::default();
+    let mut app = app_of(served(fake.clone(), &["LABEL_0"], None));
+    app.cache = Arc::new(NoCache {
+        behind_routers: true,
+    });
+    let router = router(Arc::new(app));
+    let long = format!("{}1", "0".repeat(25_000));
+    for texts in [vec!["1"; 5], vec![long.as_str()]] {
+        let (status, ..) = send(&router, question(&texts)).await;
+        assert_eq!(status, 200, "{} texts", texts.len());
+    }
+    assert_eq!(fake.asked().len(), 2);
+    // Who asks another route is a client.
+    let body = serde_json::json!({"texts": vec!["1"; 5]}).to_string();
+    let (status, _) = ask(&router, post("/predict/batch", body)).await;
+    assert_eq!(status, 422);
+}

@@ -167,6 +167,8 @@ fn description(labels: &[&str], calibration: Option<&str>) -> Arc<Description> {
         digest: "sha256:d".to_owned(),
         backbone: Backbone::Encoder,
         activation: Activation::of_labels(labels.len()),
+        label: 0,
+        native: Activation::Identity,
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
         calibration: calibration.map(|text| text.parse().unwrap()),
     })
@@ -214,8 +216,6 @@ fn app_of<S: Scorer>(served: Served<S>) -> App<S> {
             max_concurrent_requests: 512,
             timeout: Duration::from_secs(30),
             evaluate_timeout: Duration::from_secs(30),
-            label: 0,
-            activation: Activation::Identity,
             dialect_scores: DialectScores::Peer,
         },
         edge: Arc::new(Edge::default()),

@@ -253,12 +253,9 @@ async fn the_metrics_have_the_names_of_the_contract() {
 
 #[tokio::test]
 async fn several_labels_are_named_and_the_chosen_one_is_the_score() {
-    let mut app = app_of(served(
-        labelled(&["help", "harm"], None),
-        &["help", "harm"],
-        None,
-    ));
-    app.settings.label = 1;
+    let mut both = labelled(&["help", "harm"], None);
+    Arc::make_mut(&mut both.by).label = 1;
+    let app = app_of(served(both, &["help", "harm"], None));
     let router = router(Arc::new(app));
     let (_, answer) = say(&router, "/predict", json!({"text": "1 -2"})).await;
     assert_eq!(answer["reward_score"], -2.0);
@@ -354,8 +351,9 @@ async fn an_answer_says_by_whom_it_was_given_and_not_who_serves() {
 
 #[tokio::test]
 async fn raw_scores_are_logits_whatever_the_activation() {
-    let mut app = app_of(served(Fake::default(), &["LABEL_0"], None));
-    app.settings.activation = Activation::Sigmoid;
+    let mut fake = Fake::default();
+    Arc::make_mut(&mut fake.by).native = Activation::Sigmoid;
+    let app = app_of(served(fake, &["LABEL_0"], None));
     let router = router(Arc::new(app));
     let (_, shown) = say(&router, "/predict/batch", json!({"texts": ["0"]})).await;
     assert_eq!(shown["reward_scores"], json!([0.5]));

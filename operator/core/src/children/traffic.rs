@@ -13,7 +13,7 @@ use super::Objects;
 use crate::capacity::Percent;
 use crate::gates;
 use crate::identity::{RevisionHash, names};
-use crate::objects::router::table::{Content, Row};
+use crate::objects::router::table::{Content, Keyed, Row};
 use crate::objects::router::{self, table};
 use crate::objects::{Write, http_route, service};
 use crate::observed::{Kind, Split};
@@ -211,14 +211,25 @@ fn content(reading: &Reading<'_>, decision: &Decision, now: Timestamp) -> Conten
         (None, None) => {}
     }
     let collection = public.and_then(|_| gates::collection(state, &reading.gates(), now));
+    let rollout = public.filter(|_| state.stable().is_some()).map(Rollout::id);
     Content {
         rows,
         collection,
+        key: self::key(reading, rollout.as_deref()),
         // A table without a stable revision has no control.
         experiment: state.stable().and_then(|_| split(reading)),
-        rollout: public.filter(|_| state.stable().is_some()).map(Rollout::id),
+        rollout,
         cut_off: cut_off(reading, decision),
         token: key.map(|key| key.token_hash(&uid)),
+    }
+}
+
+/// The user key of a rollout in flight: by another one users would go back and forth between its revisions.
+fn key(reading: &Reading<'_>, rollout: Option<&str>) -> Keyed {
+    let given = reading.reports.table.as_ref();
+    match given.filter(|given| rollout.is_some() && given.rollout.as_deref() == rollout) {
+        Some(given) => Keyed::AsGiven(given.key.clone()),
+        None => Keyed::AsWritten,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the RewardModel's controller puts into the traffic table: its member `experiment`.
 //!
 //! Owns which slots each variant has there. It must not write the table. Invariants: a variant that is out
-//! has no slots, so that its users are control's and outside the experiment; it stays in the list, so that
-//! the routers go on counting the epoch; the revision of a variant is that of the epoch, and no other.
+//! has no slots, so that its users are control's and outside the experiment; nor has control where nothing is
+//! compared any more, so that its users follow the endpoint's rollouts, that of the winner among them; either
+//! stays in the list, so that the routers go on counting the epoch; the revision of a variant is that of the epoch, and no other.
 
 use crds::v1alpha1::ab_experiment::{Mode, OnMissingKey};
 use crds::v1alpha1::reward_model::traffic::Key;
@@ -22,7 +23,12 @@ pub fn member(step: &Step, seen: &Seen<'_>) -> Option<Value> {
         .iter()
         .map(|one| {
             let is_out = step.state.out.contains_key(&one.name);
-            let coverage = if is_out { 0 } else { design.coverage };
+            let is_left = is_settled(step) && one.name == design.control();
+            let coverage = if is_out || is_left {
+                0
+            } else {
+                design.coverage
+            };
             let slots = epoch.slots.used(&one.name, coverage);
             let slots = slots.iter().map(|(from, to)| json!([from, to])).collect();
             variant(one, seen.models.get(&one.model), epoch, design, slots)
@@ -49,6 +55,12 @@ pub fn member(step: &Step, seen: &Seen<'_>) -> Option<Value> {
         "overrides": overrides,
         "metrics": design.metrics.iter().filter_map(metric).collect::<Vec<_>>(),
     }))
+}
+
+/// Whether nothing is compared any more: a verdict stands, and a human, or nobody, had to agree.
+fn is_settled(step: &Step) -> bool {
+    let conclusion = step.state.conclusion.as_ref();
+    conclusion.is_some_and(|conclusion| conclusion.approved_at.is_some())
 }
 
 /// Why no router takes the experiment as it is; `None` where they do, or nobody is dealt.
@@ -143,7 +155,7 @@ fn metric(metric: &Metric) -> Option<Value> {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::World;
+    use super::super::testing::{World, design, users};
     use super::*;
 
     /// A table as the routers read it, with this member.
@@ -197,6 +209,33 @@ mod tests {
             .map(|one| one.slots().iter().map(|s| s.until() - s.from()).sum())
             .collect();
         assert_eq!(slots, [500, 500]);
+    }
+
+    #[rstest::rstest]
+    #[case::waits_for_a_human("Promote", None, [1, 1])]
+    #[case::promoted("Promote", Some("approve/1"), [0, 1])]
+    #[case::told("Report", None, [0, 1])]
+    fn after_the_verdict_control_s_users_follow_the_endpoint_s_rollout(
+        #[case] on_win: &str,
+        #[case] command: Option<&str>,
+        #[case] expected: [usize; 2],
+    ) {
+        let patch = json!({"decision": {"onWin": on_win}});
+        let mut world = World::new(&patch);
+        world.step();
+        world.dealt = true;
+        world.totals = Some(users(&[(5_000, 500), (5_000, 700)]).totals(&design(&patch)));
+        world.now = 7_200;
+        world.step();
+        if let Some(command) = command {
+            world.command(command);
+        }
+        world.step();
+        let member = world.member().unwrap();
+        let read = table(&member);
+        let variants = read.experiment.as_ref().unwrap().variants();
+        let slots: Vec<usize> = variants.iter().map(|one| one.slots().len()).collect();
+        assert_eq!(slots, expected);
     }
 
     #[test]

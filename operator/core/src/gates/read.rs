@@ -164,7 +164,7 @@ fn one(written: &Written, share: Option<Alpha>) -> Result<Gate, String> {
         name: written.name.clone(),
         alpha: own.unwrap_or(shown),
         interval,
-        min_samples: min_samples(written.min_samples, compares)?,
+        min_samples: min_samples(written.min_samples, &kind)?,
         error_limit: match written.error_limit {
             None => BORNE,
             Some(limit) => u32::try_from(limit)
@@ -191,10 +191,18 @@ fn check_name(name: &str) -> Result<(), String> {
     })
 }
 
-fn min_samples(written: Option<i64>, compares: bool) -> Result<u64, String> {
+fn min_samples(written: Option<i64>, kind: &Kind) -> Result<u64, String> {
+    let counts = match kind {
+        Kind::Router(_) | Kind::Paired(_) | Kind::Preferences(_) | Kind::Golden(_) => true,
+        Kind::Prometheus { .. } => false,
+    };
     match written {
-        None if compares => Ok(SAMPLES),
+        None if kind.compares() => Ok(SAMPLES),
         None => Ok(1),
+        Some(_) if !counts => Err(
+            "minSamples is of gates on requests and pairs: remove it, and let the query itself ask for a count, such as `... and on() count > 100`"
+                .to_owned(),
+        ),
         Some(samples) => u64::try_from(samples)
             .ok()
             .filter(|samples| *samples > 0)

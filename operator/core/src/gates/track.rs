@@ -40,6 +40,9 @@ pub struct Track {
     pub beyond: u32,
     /// Looks in a row without an answer.
     pub missed: u32,
+    /// Looks that were answered without data, since the last that had some: where the source is away, nobody
+    /// knows whether there are any.
+    pub empty: u32,
     /// What holds from now on.
     pub frozen: Frozen,
 }
@@ -54,6 +57,7 @@ impl Track {
             judgement: Judgement::new(Verdict::NoData, "not looked at yet"),
             beyond: 0,
             missed: 0,
+            empty: 0,
             frozen: Frozen::default(),
         }
     }
@@ -86,13 +90,24 @@ impl Track {
             Look::Beyond => (self.beyond.saturating_add(1), 0),
             Look::Missed => (self.beyond, self.missed.saturating_add(1)),
         };
+        let empty = match finding.judgement.verdict {
+            Verdict::Error => self.empty,
+            Verdict::NoData => self.empty.saturating_add(1),
+            Verdict::Pass | Verdict::Fail | Verdict::Inconclusive => 0,
+        };
+        let counts = Counts {
+            beyond,
+            missed,
+            empty,
+        };
         Self {
             gate: self.gate.clone(),
             started_at: self.started_at,
             looked_at: Some(now),
-            judgement: in_a_row(gate, finding.judgement, beyond, missed),
+            judgement: in_a_row(gate, finding.judgement, counts),
             beyond,
             missed,
+            empty,
             frozen: finding.frozen,
         }
     }
@@ -102,6 +117,7 @@ impl Track {
     #[must_use]
     pub fn forgiven(mut self, now: Timestamp) -> Self {
         self.missed = 0;
+        self.empty = 0;
         self.looked_at = Some(now);
         if self.verdict() == Verdict::Error {
             self.judgement.verdict = Verdict::NoData;
@@ -110,8 +126,21 @@ impl Track {
     }
 }
 
+/// What is counted of looks that follow each other.
+#[derive(Clone, Copy)]
+struct Counts {
+    beyond: u32,
+    missed: u32,
+    empty: u32,
+}
+
 /// What a look says together with those before it.
-fn in_a_row(gate: &Gate, judgement: Judgement, beyond: u32, missed: u32) -> Judgement {
+fn in_a_row(gate: &Gate, judgement: Judgement, counts: Counts) -> Judgement {
+    let Counts {
+        beyond,
+        missed,
+        empty,
+    } = counts;
     let with = |verdict, more: String| Judgement {
         verdict,
         message: format!("{}{more}", judgement.message),
@@ -122,8 +151,8 @@ fn in_a_row(gate: &Gate, judgement: Judgement, beyond: u32, missed: u32) -> Judg
             let more = format!(", {RESULTS_IN_A_ROW} times in a row");
             with(Verdict::Fail, more)
         }
-        Verdict::NoData if gate.on_no_data == OnNoData::Fail && missed > gate.error_limit => {
-            let more = format!(" ({missed} looks in a row; onNoData is Fail)");
+        Verdict::NoData if gate.on_no_data == OnNoData::Fail && empty > gate.error_limit => {
+            let more = format!(" ({empty} looks since the last with data; onNoData is Fail)");
             with(Verdict::Fail, more)
         }
         Verdict::Error => {

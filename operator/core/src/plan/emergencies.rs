@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::experiments::table;
 use super::rollouts::{halfway, settled, step, yes};
 use super::world::{DIGEST_1, DIGEST_2, Pods, World};
 use crate::observed::Elsewhere;
@@ -250,4 +251,41 @@ fn a_revision_that_was_recorded_before_the_routers_is_told_who_it_is() {
     world.path("v1");
     world.rounds(120);
     assert_eq!(world.weight(), 50, "{}", world.message());
+}
+
+/// Where the routers find a user.
+fn key(world: &World) -> Option<String> {
+    let header = &table(world)["key"]["header"];
+    header.as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_user_key_that_changes_in_flight_moves_nobody_and_holds_from_the_next_rollout_on() {
+    let mut world = steps(json!([{"setWeight": 50}, {"pause": {}}]));
+    world.rounds(30);
+    assert_eq!((world.weight(), key(&world)), (50, None));
+    world.respec(|model| {
+        let traffic = json!({"key": {"header": "x-user"}});
+        model.spec.traffic = Some(serde_json::from_value(traffic).unwrap());
+    });
+    world.rounds(5);
+    assert_eq!((world.weight(), key(&world)), (50, None));
+    world.command("promote/1");
+    world.settle();
+    assert_eq!(key(&world).as_deref(), Some("x-user"));
+}
+
+#[test]
+fn a_rollout_that_began_beside_the_old_revision_ends_so_whatever_the_strategy_is_by_then() {
+    let mut world = steps(json!([{"setWeight": 50}, {"pause": {}}]));
+    world.rounds(30);
+    let sizes = world.sizes();
+    world.rollout(json!({"strategy": "Recreate"}));
+    for _ in 0..30 {
+        world.rounds(1);
+        assert!(world.serving() >= 2, "{:?} of {sizes:?}", world.sizes());
+    }
+    world.command("resume/1");
+    world.settle();
+    assert_eq!(world.stable_digest().as_deref(), Some(DIGEST_2));
 }

@@ -52,7 +52,7 @@ fn wins(world: &mut World, path: &str) {
     });
 }
 
-fn table(world: &World) -> Value {
+pub(super) fn table(world: &World) -> Value {
     let key = ObjectKey {
         kind: Kind::ConfigMap,
         name: "helpfulness-traffic".to_owned(),

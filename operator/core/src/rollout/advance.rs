@@ -96,7 +96,7 @@ fn from(heard: &State, signals: &Signals, now: Timestamp) -> Transition {
         Stage::Step { index, since } => step(heard, rollout, index, since, signals, now),
         Stage::Approval => approval(heard, rollout, signals, now),
         Stage::Promote => promote(heard, rollout, signals, now),
-        Stage::Retreat | Stage::RollBack => leave::advance(heard, rollout, signals),
+        Stage::Retreat | Stage::RollBack => leave::advance(heard, rollout, signals, now),
     }
 }
 
@@ -295,7 +295,15 @@ fn approval(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp)
 }
 
 fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) -> Transition {
-    let alone = state.stable().is_none() || signals.recreates || is_alone(signals);
+    let sent_away = is_way_back(state) && is_alone(signals);
+    let alone = state.stable().is_none()
+        || signals.recreates
+        || sent_away
+        || is_rescue(rollout, signals, now);
+    if !alone && signals.harm().is_some() {
+        // It serves because stable does not at this moment, and is not wanted for longer than that.
+        return Transition::to(stopped(state));
+    }
     let short = is_short(rollout, signals);
     let asleep = signals.limits.replicas == 0 && state.stable().is_some();
     let arrived = rollout.applied == Percent::ALL && rollout.weight == Percent::ALL;

@@ -63,7 +63,9 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
     };
     let mut acknowledgement = split(text);
     if last.is_some_and(|last| {
-        last.nonce == acknowledgement.nonce && last.verb == acknowledgement.verb
+        last.nonce == acknowledgement.nonce
+            && last.verb == acknowledgement.verb
+            && last.revision == acknowledgement.revision
     }) {
         return Command::None;
     }

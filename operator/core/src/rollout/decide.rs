@@ -16,10 +16,10 @@ use crate::gates::{self, Gate, Kind};
 use crate::golden;
 use crate::identity::{RevisionHash, Verification};
 use crate::observed::annotation;
-use crate::reading::Reading;
 use crate::reading::resolution::Resolution;
+use crate::reading::{Reading, Side};
 use crate::spec;
-use crate::state::{Rollout, State, stored};
+use crate::state::{Rollout, Stage, State, stored};
 
 /// What was decided.
 #[derive(Clone, Debug)]
@@ -118,9 +118,20 @@ fn step(
     }
 }
 
+/// Whether the new revision takes its share beside the old one: a rollout that began so ends so, whatever
+/// strategy the spec asks for now. That is the next one's.
+fn is_beside(state: &State, stable: &Side) -> bool {
+    match state.rollout.as_ref().map(|rollout| rollout.stage) {
+        Some(Stage::Step { .. } | Stage::Approval) => true,
+        Some(Stage::Promote) => stable.pods.wanted > 0,
+        Some(Stage::Load | Stage::Retreat | Stage::RollBack) | None => false,
+    }
+}
+
 /// What `state` is held against.
 pub(crate) fn signals(reading: &Reading<'_>, state: &State, now: Timestamp) -> Signals {
-    let recreates = reading.strategy == Strategy::Recreate;
+    let stable = reading.side(state.stable(), false);
+    let recreates = reading.strategy == Strategy::Recreate && !is_beside(state, &stable);
     let alone = recreates || state.stable().is_none();
     let read = reading.gates();
     let mut gathered = reading.observed.gathered.clone();
@@ -155,7 +166,7 @@ pub(crate) fn signals(reading: &Reading<'_>, state: &State, now: Timestamp) -> S
         steps: spec::steps(&reading.observed.model.spec),
         requires_approval: reading.requires_approval(),
         limits: reading.scale.limits,
-        stable: reading.side(state.stable(), false),
+        stable,
         canary: reading.side(state.canary(), alone),
         canary_is_made: state
             .canary()

@@ -113,6 +113,10 @@ impl Signals {
     }
 }
 
+/// What a human may say who does not wait for a gate.
+const PAST_A_STEP: &str = "skip-step goes past the step";
+const PAST_LOADING: &str = "promote goes on without it";
+
 /// Whether `rollout` may go on from where it stands.
 pub(crate) fn gating(rollout: &Rollout, signals: &Signals, now: Timestamp) -> Gating {
     match rollout.stage {
@@ -134,7 +138,7 @@ fn at_step(rollout: &Rollout, signals: &Signals, passed: Duration) -> Gating {
         Some(Step::Pause(Some(_)) | Step::SetWeight(_)) | None => Gating::Open,
     };
     match own {
-        Gating::Open => blind(signals.gates.iter()).unwrap_or(Gating::Open),
+        Gating::Open => blind(signals.gates.iter(), PAST_A_STEP).unwrap_or(Gating::Open),
         Gating::Waits(_) | Gating::Paused(..) => own,
     }
 }
@@ -162,7 +166,7 @@ fn gates(signals: &Signals, names: &[String], left: Duration) -> Gating {
     let Some(first) = waited().find(|gate| !gate.passes()) else {
         return Gating::Open;
     };
-    if let Some(paused) = blind(waited()) {
+    if let Some(paused) = blind(waited(), PAST_A_STEP) {
         return paused;
     }
     if !left.is_zero() {
@@ -173,7 +177,7 @@ fn gates(signals: &Signals, names: &[String], left: Duration) -> Gating {
         Verdict::Pass | Verdict::Fail | Verdict::Inconclusive => false,
     });
     match without_data {
-        Some(gate) => unavailable(gate),
+        Some(gate) => unavailable(gate, PAST_A_STEP),
         None => Gating::Paused(
             PausedReason::InconclusiveGate,
             format!(
@@ -189,16 +193,17 @@ fn golden(signals: &Signals) -> Gating {
     if golden().all(Watched::passes) {
         return Gating::Open;
     }
-    blind(golden()).unwrap_or(Gating::Waits(None))
+    blind(golden(), PAST_LOADING).unwrap_or(Gating::Waits(None))
 }
 
-fn blind<'s>(mut gates: impl Iterator<Item = &'s Watched>) -> Option<Gating> {
-    gates.find(|gate| gate.is_blind()).map(unavailable)
+fn blind<'s>(mut gates: impl Iterator<Item = &'s Watched>, past: &str) -> Option<Gating> {
+    let gate = gates.find(|gate| gate.is_blind());
+    gate.map(|gate| unavailable(gate, past))
 }
 
-fn unavailable(gate: &Watched) -> Gating {
+fn unavailable(gate: &Watched, past: &str) -> Gating {
     let message = format!(
-        "{}; the new revision keeps the share that it has until there are data: resume gives the gate its time again, skip-step goes past the step",
+        "{}; the new revision keeps the share that it has until there are data: resume gives the gate its time again, {past}",
         gate.says()
     );
     Gating::Paused(PausedReason::MetricsUnavailable, message)

@@ -4,7 +4,9 @@
 //! what was only replaced keeps its share until the stable one can carry it; neither is removed
 //! before every router sends it nothing.
 
-use super::advance::{Transition, with};
+use k8s_openapi::jiff::Timestamp;
+
+use super::advance::{Transition, is_rescue, with};
 use super::sizes::back;
 use super::{Ending, Signals};
 use crate::Failure;
@@ -52,7 +54,12 @@ pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition
 }
 
 /// One step of a rollout that is on its way out.
-pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Transition {
+pub(super) fn advance(
+    state: &State,
+    rollout: &Rollout,
+    signals: &Signals,
+    now: Timestamp,
+) -> Transition {
     if rollout.gets_nothing() || state.stable().is_none() {
         let next = State {
             rollout: None,
@@ -66,9 +73,8 @@ pub(super) fn advance(state: &State, rollout: &Rollout, signals: &Signals) -> Tr
     if let Some(failure) = signals.harm() {
         return harmful(state, &rollout.revision, &failure);
     }
-    let down = !signals.stable.serves() && signals.limits.replicas > 0;
-    if down && signals.canary.serves() {
-        // Nobody else serves: what comes next begins from here.
+    if is_rescue(rollout, signals, now) {
+        // Nobody else serves, and not for a moment only: what comes next begins from here.
         return Transition::to(with(state, |rollout| {
             rollout.applied = rollout.applied.min(rollout.weight);
             rollout.stage = Stage::Promote;

@@ -37,7 +37,7 @@ pub fn sizes(state: &State, signals: &Signals) -> Sizes {
             Some(shift) => (Some(shift.incoming), shift.outgoing),
             None => (Some(all), signals.canary.pods.wanted),
         },
-        (Some(_), Stage::Load) if signals.recreates => recreated(rollout, signals),
+        (Some(_), Stage::Load | Stage::Promote) if signals.recreates => recreated(rollout, signals),
         (Some(_), Stage::Load | Stage::Step { .. } | Stage::Approval | Stage::Promote) => {
             match forth(rollout, signals) {
                 Some(shift) => (Some(shift.outgoing), shift.incoming),

@@ -349,6 +349,43 @@ fn what_failed_gets_nothing_at_once_whatever_stable_can_take() {
     assert_eq!(advance(&next, &signals, at(2)).next.rollout, None);
 }
 
+/// No pod of stable is ready from `from` to `until`; the revision that is promoted by then.
+fn gone_for(state: State, mut signals: Signals, seconds: i64) -> Option<RevisionHash> {
+    signals.stable.pods.ready = 0;
+    let mut state = state;
+    for second in 0..=seconds {
+        state = advance(&state, &signals, at(second)).next;
+    }
+    state.stable().cloned()
+}
+
+#[test]
+fn a_moment_without_stable_makes_nobody_of_a_revision_that_is_on_its_way_out() {
+    let another = wanting(3);
+    let mut harmful = wanting(2);
+    harmful.routers.cut_off = Some(Failure::new(StalledReason::CutOff, "Errors: 5 of 5"));
+    for (name, stage, signals) in [
+        ("superseded", Stage::Retreat, another),
+        ("harmful, near its end", Stage::Promote, harmful),
+    ] {
+        let state = rolling(stage, 100);
+        assert_eq!(
+            gone_for(state.clone(), signals.clone(), 50),
+            Some(hash(1)),
+            "{name}"
+        );
+        // Who is gone for good is nobody to wait for.
+        assert_eq!(gone_for(state, signals, 70), Some(hash(2)), "{name}");
+    }
+}
+
+#[test]
+fn a_moment_without_stable_ends_no_pause_of_a_human() {
+    let mut state = rolling(Stage::Promote, 50);
+    state.rollout.as_mut().unwrap().paused = true;
+    assert_eq!(gone_for(state, wanting(2), 50), Some(hash(1)));
+}
+
 #[test]
 fn promotion_moves_the_role_and_keeps_the_old_revision_warm() {
     let state = rolling(Stage::Promote, 100);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crds::RewardModelSpec;
 use crds::conditions::StalledReason;
-use crds::v1alpha1::reward_model::rollout::OnUnschedulable;
+use crds::v1alpha1::reward_model::rollout::{OnUnschedulable, Strategy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::Failure;
@@ -122,6 +122,11 @@ pub fn check(spec: &RewardModelSpec, claim: Claim) -> Result<Source, Failure> {
     }
     for (index, step) in rollout.steps.iter().flatten().enumerate() {
         Step::read(step).map_err(|error| invalid(format!("rollout.steps[{index}]: {error}")))?;
+    }
+    if rollout.strategy == Strategy::Recreate && rollout.require_approval {
+        return Err(invalid(
+            "rollout.strategy Recreate waits for no approval: remove requireApproval, or use Canary".to_owned(),
+        ));
     }
     gates::read(&rollout).map_err(invalid)?;
     golden::check(&rollout).map_err(invalid)?;
@@ -236,6 +241,7 @@ mod tests {
     #[case::deadline(json!({"pvc": {"claimName": "a"}}), json!({"progressDeadline": "soon"}), PRESENT, "rollout.progressDeadline")]
     #[case::available(json!({"pvc": {"claimName": "a"}}), json!({"capacity": {"minAvailable": "half"}}), PRESENT, "minAvailable")]
     #[case::percent(json!({"pvc": {"claimName": "a"}}), json!({"capacity": {"minAvailable": "150%"}}), PRESENT, "minAvailable")]
+    #[case::approval(json!({"pvc": {"claimName": "a"}}), json!({"strategy": "Recreate", "requireApproval": true}), PRESENT, "remove requireApproval")]
     #[case::missing(json!({"pvc": {"claimName": "a"}}), json!({}), Claim::Missing, "create it")]
     #[case::lost(json!({"pvc": {"claimName": "a"}}), json!({}), Claim::Present { lost: true, one_pod_only: false }, "restore the volume")]
     #[case::one_pod(json!({"pvc": {"claimName": "a"}}), json!({}), Claim::Present { lost: false, one_pod_only: true }, "Recreate")]

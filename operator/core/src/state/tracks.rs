@@ -44,6 +44,7 @@ fn track(stored: &GateStatus) -> Result<Track, String> {
         },
         beyond: count(stored.beyond),
         missed: count(stored.missed),
+        empty: count(stored.empty),
         frozen: Frozen {
             tau: stored.tau.clone(),
         },
@@ -66,6 +67,7 @@ pub(super) fn store(tracks: &[Track]) -> Option<Vec<GateStatus>> {
         looked_at: track.looked_at.map(Time),
         beyond: some(track.beyond),
         missed: some(track.missed),
+        empty: some(track.empty),
         tau: track.frozen.tau.clone(),
     });
     let stored: Vec<GateStatus> = stored.collect();

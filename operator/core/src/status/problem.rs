@@ -72,7 +72,7 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     if let Some(Ending::Failed(hash, failure)) = &decision.ending
         && hash == target
     {
-        return Some(failure.clone());
+        return Some(with_way_on(failure.clone()));
     }
     let history = reading.before.history.iter().flatten();
     let told = history
@@ -81,7 +81,25 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     let outcome = told
         .or_else(|| reading.record(target)?.outcome.clone())
         .unwrap_or_default();
-    Some(Failure::from_words(&outcome))
+    Some(with_way_on(Failure::from_words(&outcome)))
+}
+
+/// What was found while it took traffic says nothing of what to do; that is told with it.
+fn with_way_on(failure: Failure) -> Failure {
+    let is_measured = matches!(
+        failure.reason,
+        StalledReason::CutOff | StalledReason::GateFailed
+    );
+    if !is_measured {
+        return failure;
+    }
+    Failure {
+        message: format!(
+            "{}; it is not tried again: apply another revision, or say retry",
+            failure.message
+        ),
+        ..failure
+    }
 }
 
 /// No pod may give its place to a new revision.

@@ -1,7 +1,7 @@
 //! The verdict of a look, and what is done about it.
 
 use crds::v1alpha1::ab_experiment::status::Verdict;
-use crds::v1alpha1::ab_experiment::{OnInconclusive, OnLoss, OnWin};
+use crds::v1alpha1::ab_experiment::{OnInconclusive, OnLoss, OnWin, Role};
 use k8s_openapi::jiff::Timestamp;
 use stats::Inconclusive;
 
@@ -33,7 +33,7 @@ pub(super) fn weigh(step: &mut Step, look: &Look, design: &Design, now: Timestam
         ),
         stats::Verdict::Promote(index) => {
             let variant = name(index);
-            let message = won(look, variant.as_deref());
+            let message = won(look, variant.as_deref(), design);
             (Verdict::Promote, variant, "Won", message, win(design))
         }
         stats::Verdict::RollBack => (
@@ -90,16 +90,23 @@ fn inconclusive(why: Inconclusive, look: &Look, design: &Design) -> Outcome {
     (Verdict::Inconclusive, variant, reason, message, action)
 }
 
-fn won(look: &Look, variant: Option<&str>) -> String {
-    let mut rows = look.rows.iter();
-    let row =
-        rows.find(|row| Some(row.candidate.as_str()) == variant && row.finding.effect.is_some());
+/// What it is better on: the first goal that shows it.
+fn won(look: &Look, variant: Option<&str>, design: &Design) -> String {
     let name = variant.unwrap_or_default();
-    match row.and_then(|row| Some((row.finding.effect?, row.finding.lower?))) {
-        Some((effect, lower)) => format!(
-            "{name} is better: by {} on its first metric, and surely by {}",
-            plain(effect),
-            plain(lower)
+    let of = look.rows.iter().filter(|row| row.candidate == name);
+    let goals = of.filter_map(|row| {
+        let metric = design.metrics.get(row.metric)?;
+        let ends = row.finding.effect.zip(row.finding.lower)?;
+        (metric.role == Role::Goal).then_some((metric, ends))
+    });
+    let shown: Vec<_> = goals.collect();
+    let better = shown.iter().find(|(_, (_, lower))| *lower > 0.0);
+    match better.or_else(|| shown.first()) {
+        Some((metric, (effect, lower))) => format!(
+            "{name} is better: by {} on {}, and surely by {}",
+            plain(metric.effect_as_read(*effect)),
+            metric.name,
+            plain(metric.effect_as_read(*lower))
         ),
         None => format!("{name} is better"),
     }

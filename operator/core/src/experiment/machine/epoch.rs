@@ -137,7 +137,9 @@ fn change(
         return Some("the variants have changed".to_owned());
     }
     if epoch.fingerprint != fingerprint {
-        return Some("what is compared has changed: metrics, margins, or levels".to_owned());
+        return Some(
+            "what is compared has changed: metrics, margins, levels, or the user key".to_owned(),
+        );
     }
     revised(epoch, seen, design)
 }

@@ -109,6 +109,25 @@ impl Metric {
         self.role == Role::Goal && matches!(self.source, Source::Event(_))
     }
 
+    /// A mean as its readers know it: milliseconds where logarithms of them are compared, and then the
+    /// geometric mean.
+    pub fn mean_as_read(&self, mean: f64) -> f64 {
+        match self.axis {
+            Axis::Plain => mean,
+            Axis::Logarithm => mean.exp(),
+        }
+    }
+
+    /// An effect, turned so that more is better, as its readers know it: in the units of the metric, or as a
+    /// part of control's value where logarithms are compared.
+    pub fn effect_as_read(&self, effect: f64) -> f64 {
+        match (self.axis, self.direction) {
+            (Axis::Plain, _) => effect,
+            (Axis::Logarithm, Direction::Higher) => effect.exp_m1(),
+            (Axis::Logarithm, Direction::Lower) => -(-effect).exp_m1(),
+        }
+    }
+
     /// Whether routers count it.
     pub const fn is_counted(&self) -> bool {
         !matches!(self.source, Source::Prometheus(_))
@@ -138,6 +157,7 @@ pub(super) fn all(spec: &ABExperimentSpec) -> Result<Vec<Metric>, String> {
 fn one(asked: &Asked, mode: Mode) -> Result<Metric, String> {
     let source = source(asked)?;
     fits(asked, &source, mode)?;
+    idle(asked, &source)?;
     let axis = if source == Source::Latency {
         Axis::Logarithm
     } else {
@@ -281,6 +301,35 @@ fn fits(asked: &Asked, source: &Source, mode: Mode) -> Result<(), String> {
         return Err("a Goal is tested for Superiority or NonInferiority, a Guardrail for NoHarm or NonInferiority; Equivalence is no Goal".to_owned());
     }
     Ok(())
+}
+
+/// What nothing would come of guards nobody, and is not accepted.
+fn idle(asked: &Asked, source: &Source) -> Result<(), String> {
+    let is_value = match source {
+        Source::Score | Source::Latency => true,
+        Source::Event(_) => asked.kind != Kind::Proportion,
+        Source::SlowerThan(_) | Source::Errors | Source::Preferences | Source::Prometheus(_) => {
+            false
+        }
+    };
+    if asked.clip.is_some() && !is_value {
+        return Err(
+            "clip is of values: what is counted here is 0 or 1, or comes from a query; remove it"
+                .to_owned(),
+        );
+    }
+    let judged = [
+        ("test", asked.test.is_some()),
+        ("margin", asked.margin.is_some()),
+        ("minimumEffect", asked.minimum_effect.is_some()),
+    ];
+    let said = judged.iter().find(|(_, is_said)| *is_said);
+    match said {
+        Some((field, _)) if matches!(source, Source::Prometheus(_)) => Err(format!(
+            "{field} is of what routers count: a Prometheus query is held against absoluteMax alone; remove it"
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A score has no zero (stats.md, domain trap 1), a pair's difference has none to compare with, and a

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crds::ABExperiment;
 use crds::v1alpha1::ab_experiment::{
-    DecisionPolicy, GoalPolicy, Method, Mode, OnMissingKey, Override,
+    DecisionPolicy, GoalPolicy, Method, Mode, OnMissingKey, Override, Role,
 };
 use crds::v1alpha1::reward_model::traffic::Key;
 use k8s_openapi::jiff::Timestamp;
@@ -132,6 +132,10 @@ impl Design {
             }
         }
         let metrics = metric::all(spec)?;
+        let has_smallest = |metric: &Metric| metric.role != Role::Goal || metric.smallest.is_some();
+        if spec.analysis.futility && !metrics.iter().all(has_smallest) {
+            return Err("analysis.futility ends where no variant can be better by minimumEffect: give every Goal one, or leave futility out".to_owned());
+        }
         let (at_least, at_most) = durations(spec, &metrics)?;
         let level = |field: &str, text: &crds::value::Decimal| {
             let alpha = figures::number(text).and_then(Alpha::new);

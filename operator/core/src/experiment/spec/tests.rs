@@ -47,10 +47,29 @@ fn with(metric: &Value) -> Value {
 #[case::negative(with(&json!({"source": {"router": {"signal": "Score"}}, "margin": {"absolute": "-1"}})), "0 or more")]
 #[case::clip(with(&json!({"source": {"router": {"signal": "Score"}}, "clip": {"min": "1", "max": "1"}})), "clip.min")]
 #[case::max_of_a_mean(with(&json!({"source": {"router": {"signal": "Score"}}, "absoluteMax": "1"})), "absoluteMax is for shares")]
+#[case::clipped_shares(with(&json!({"kind": "Ratio", "source": {"router": {"signal": "Errors"}}, "clip": {"min": "0", "max": "1"}})), "clip is of values")]
+#[case::clipped_events(with(&json!({"kind": "Proportion", "source": {"feedback": {"event": "e"}}, "clip": {"min": "0", "max": "1"}})), "clip is of values")]
+#[case::clipped_query(with(&json!({"source": {"prometheus": {"query": "q"}}, "absoluteMax": "1", "clip": {"min": "0", "max": "1"}})), "clip is of values")]
+#[case::tested_query(with(&json!({"source": {"prometheus": {"query": "q"}}, "absoluteMax": "1", "margin": {"absolute": "1"}})), "margin is of what routers count")]
+#[case::futile(json!({"analysis": {"futility": true}}), "give every Goal one")]
 #[case::paired_feedback(json!({"mode": "Paired"}), "control answers every user")]
 fn what_cannot_be_is_refused_with_what_to_do(#[case] patch: Value, #[case] expected: &str) {
     let refusal = refusal(&patch);
     assert!(refusal.contains(expected), "{refusal}");
+}
+
+#[test]
+fn a_latency_is_read_in_milliseconds_and_its_effect_as_the_part_of_controls_that_is_saved() {
+    let latency = json!({"name": "l", "role": "Guardrail", "kind": "Mean", "direction": "Decrease", "source": {"router": {"signal": "Latency"}}});
+    let design = super::super::testing::design(&json!({"metrics": [goal(), latency]}));
+    let of = |metric: &Metric| (metric.mean_as_read(3.0), metric.effect_as_read(0.5));
+    assert_eq!(of(&design.metrics[0]), (3.0, 0.5));
+    // 200 ms instead of 250.
+    let (control, variant) = (250_f64.ln(), 200_f64.ln());
+    let latency = &design.metrics[1];
+    assert!((latency.mean_as_read(variant) - 200.0).abs() < 1e-9);
+    assert!((latency.effect_as_read(control - variant) - 0.2).abs() < 1e-12);
+    assert!((latency.effect_as_read(variant - control) + 0.25).abs() < 1e-12);
 }
 
 #[test]

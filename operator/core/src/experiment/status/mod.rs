@@ -17,7 +17,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::analysis::{Look, Row};
 use super::machine::{Standing, Step, Waiting};
 use super::seen::Seen;
-use super::spec::Design;
+use super::spec::{Axis, Design};
 use super::totals::Totals;
 use crate::gates::figures::{plain, shown};
 use conditions::conditions;
@@ -221,10 +221,16 @@ fn results(look: &Look, design: &Design, now: Timestamp) -> Vec<ResultStatus> {
 
 fn result(row: &Row, metric: &super::spec::Metric, now: Timestamp) -> ResultStatus {
     let finding = &row.finding;
-    let relative = finding
-        .effect
-        .zip(finding.control)
-        .filter(|(_, control)| control.abs() > 0.0);
+    let effect = finding.effect.map(|effect| metric.effect_as_read(effect));
+    let relative = match metric.axis {
+        Axis::Logarithm => effect,
+        Axis::Plain => effect
+            .zip(finding.control)
+            .filter(|(_, control)| control.abs() > 0.0)
+            .map(|(effect, control)| effect / control.abs()),
+    };
+    let end = |end: Option<f64>| end.and_then(|end| shown(metric.effect_as_read(end)));
+    let mean = |mean: Option<f64>| mean.and_then(|mean| shown(metric.mean_as_read(mean)));
     let eta = row.eta.and_then(|left| {
         let left = SignedDuration::try_from(left).ok()?;
         now.checked_add(left).ok()
@@ -235,16 +241,16 @@ fn result(row: &Row, metric: &super::spec::Metric, now: Timestamp) -> ResultStat
         variant: row.candidate.clone(),
         role: format!("{:?}", metric.role),
         method: finding.method.to_owned(),
-        mean: finding.mean.and_then(shown),
-        control_mean: finding.control.and_then(shown),
+        mean: mean(finding.mean),
+        control_mean: mean(finding.control),
         min: metric.clip.as_ref().map(|(min, _)| min.clone()),
         max: metric.clip.as_ref().map(|(_, max)| max.clone()),
         count: Some(count(finding.count)),
         users: Some(count(finding.users)),
-        effect: finding.effect.and_then(shown),
-        relative_effect: relative.and_then(|(effect, control)| shown(effect / control.abs())),
-        lower: finding.lower.and_then(shown),
-        upper: finding.upper.and_then(shown),
+        effect: effect.and_then(shown),
+        relative_effect: relative.and_then(shown),
+        lower: end(finding.lower),
+        upper: end(finding.upper),
         p_value: shown(stats::p_value(finding.benefit)),
         log_evidence: metric.is_counted().then(|| LogEvidence {
             benefit: log(finding.benefit),
@@ -263,6 +269,7 @@ fn leader(look: &Look, design: &Design) -> Option<LeaderStatus> {
         .metrics
         .iter()
         .position(|metric| metric.role == Role::Goal)?;
+    let metric = design.metrics.get(goal)?;
     let rows = look.rows.iter().filter(|row| row.metric == goal);
     let effect = |row: &Row| row.finding.effect;
     let known = rows.filter(|row| effect(row).is_some());
@@ -271,9 +278,11 @@ fn leader(look: &Look, design: &Design) -> Option<LeaderStatus> {
             .unwrap_or(f64::MIN)
             .total_cmp(&effect(other).unwrap_or(f64::MIN))
     })?;
-    let value = effect(ahead)?;
+    let value = metric.effect_as_read(effect(ahead)?);
     let is_ahead = value > 0.0;
-    let end = |end: Option<f64>| end.map_or_else(|| "?".to_owned(), plain);
+    let end = |end: Option<f64>| {
+        end.map_or_else(|| "?".to_owned(), |end| plain(metric.effect_as_read(end)))
+    };
     Some(LeaderStatus {
         variant: if is_ahead {
             ahead.candidate.clone()

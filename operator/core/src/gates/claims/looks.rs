@@ -145,6 +145,19 @@ fn no_data_is_a_failure_only_where_the_gate_says_so_and_an_error_never() {
 }
 
 #[test]
+fn looks_while_the_source_was_away_are_none_without_data() {
+    use PrometheusAnswer::{Empty, Unreachable};
+    let mut gate = query();
+    (gate.on_no_data, gate.error_limit) = (OnNoData::Fail, 2);
+    let away = Unreachable("refused".to_owned());
+    let answers = [away.clone(), away.clone(), away.clone(), away, Empty, Empty];
+    let back = looks(&gate, &answers);
+    assert_eq!(back.last(), Some(&Verdict::NoData), "{back:?}");
+    let answers = [&answers[..], &[Empty]].concat();
+    assert_eq!(looks(&gate, &answers).last(), Some(&Verdict::Fail));
+}
+
+#[test]
 fn two_looks_lie_an_interval_apart_also_where_clocks_differ() {
     let gate = query();
     let answer = |value| Measurement::Prometheus(PrometheusAnswer::Value(value));

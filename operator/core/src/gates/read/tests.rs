@@ -69,6 +69,7 @@ fn errors() -> Value {
 #[case::interval(json!({"interval": "10ms", "router": errors()}), "1s or more")]
 #[case::interval_words(json!({"interval": "often", "router": errors()}), "not a duration")]
 #[case::samples(json!({"minSamples": 0, "router": errors()}), "1 or more")]
+#[case::samples_of_a_query(json!({"minSamples": 5, "prometheus": {"query": "up", "threshold": {"max": "1"}}}), "let the query itself ask")]
 #[case::limit(json!({"errorLimit": -1, "router": errors()}), "0 or more")]
 fn a_doubtful_gate_is_refused_and_says_what_to_do(#[case] gate: Value, #[case] expected: &str) {
     let why = with(gate).unwrap_err();

@@ -11,7 +11,7 @@ use crds::value::{Digest, Duration};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use traffic::table::{self, Role, Table};
+use traffic::table::{self, Role, Table, UserKey};
 
 use super::own;
 use crate::capacity::Percent;
@@ -48,6 +48,18 @@ pub struct Content {
     pub collection: Option<Collection>,
     /// The experiment that splits the traffic of the stable revision.
     pub experiment: Option<Value>,
+    /// Where a request's user key is.
+    pub key: Keyed,
+}
+
+/// Where a request's user key is; the prompt is the key where it is nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Keyed {
+    /// Where the spec says.
+    #[default]
+    AsWritten,
+    /// Where the table that holds says: it may not change now.
+    AsGiven(Option<UserKey>),
 }
 
 /// The table of a model at `generation`.
@@ -68,7 +80,11 @@ pub fn table(model: &RewardModel, content: &Content, generation: u64) -> Result<
         "cutOff": cut_off(&rollout.cut_off, routers(model)),
         "adminTokenSha256": content.token,
     });
-    shared_out(document, model, content, generation)
+    let mut table = shared_out(document, model, content, generation)?;
+    if let Keyed::AsGiven(key) = &content.key {
+        table.key.clone_from(key);
+    }
+    Ok(table)
 }
 
 /// Whether routers would take what the spec says of them.
