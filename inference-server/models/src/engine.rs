@@ -15,19 +15,6 @@ use crate::layers::Pass;
 use crate::packed::Packed;
 use crate::threads::Threads;
 
-<<<<<<< HEAD
-=======
-/// Tokens that go through the layers at once, unless a sequence alone has more. They fill the tiles of
-/// kernels many times over; more would only take more memory.
-const MOST_TOKENS: usize = 1_024;
-
-/// The name of an engine: its kind and version, and its instruction set. Engines of one name give the same bits;
-/// `packed-2` becomes another number when a formula or an order of sums changes.
-pub fn version(isa: Isa) -> String {
-    format!("packed-2/{}/{isa}", env!("CARGO_PKG_VERSION"))
-}
-
->>>>>>> c9c1d54 (int8 sums four products in 16 bits before they go to 32: 1.4 times the speed of linear layers on AVX2)
 /// Raw logits of each sequence, one value a label.
 pub type Logits = Vec<Vec<f32>>;
 
