@@ -134,7 +134,7 @@ impl<S: Simd> Product<S> for Int8 {
 
     #[inline(always)]
     fn splat(s: S, activation: &Octet) -> Self::Splat {
-        s.splat_octet(activation)
+        s.splat_octet(*activation)
     }
 
     #[inline(always)]

@@ -260,7 +260,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn splat_octet(self, x: &Octet) -> Self::Octet {
+    fn splat_octet(self, x: Octet) -> Self::Octet {
         let (first, second) = (i32::from_le_bytes(x[0]), i32::from_le_bytes(x[1]));
         // SAFETY: as in `both`.
         unsafe { [_mm256_set1_epi32(first), _mm256_set1_epi32(second)] }

@@ -103,7 +103,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// From memory.
     fn load_octets(self, from: &Octets) -> Self::Octets;
     /// The same inputs for all columns.
-    fn splat_octet(self, x: &Octet) -> Self::Octet;
+    fn splat_octet(self, x: Octet) -> Self::Octet;
     /// `c` and the sum of the 8 products. Those of the inputs 0, 1, 4 and 5 have to fit 16 bits together, and
     /// those of the others.
     fn dot(self, x: Self::Octet, w: Self::Octets, c: Self::I) -> Self::I;

@@ -168,8 +168,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn splat_octet(self, x: &Octet) -> Self::Octet {
-        *x
+    fn splat_octet(self, x: Octet) -> Self::Octet {
+        x
     }
 
     #[inline(always)]
