@@ -13,7 +13,7 @@ use crate::Observer;
 use crate::request::Task;
 
 /// Computes a batch. Where it fails, each sequence is computed alone, so that one which the engine
-/// cannot take fails its own request only, and one that finds no room may find some. Answers the tokens, and the time that they took.
+/// cannot take fails its own request only, and one that finds no room may find some. Answers what it cost, and the time that it took.
 pub(crate) fn compute(
     engine: &dyn Engine,
     tasks: Vec<Task>,
@@ -21,6 +21,7 @@ pub(crate) fn compute(
 ) -> (usize, Duration) {
     let began = Instant::now();
     let mut batch = Packed::default();
+    let cost = tasks.iter().map(|task| task.cost).sum();
     let mut tokens = 0;
     for task in &tasks {
         batch.push(&task.sequence.ids, &task.sequence.type_ids);
@@ -62,7 +63,7 @@ pub(crate) fn compute(
             }
         }
     }
-    (tokens, took)
+    (cost, took)
 }
 
 /// Why a batch was not computed.

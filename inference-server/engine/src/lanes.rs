@@ -44,7 +44,10 @@ impl Lanes {
         observer: &Arc<dyn Observer>,
     ) -> io::Result<Self> {
         let beside = engine.beside().map_err(io::Error::other)?;
-        let queue = || Arc::new(Queue::new(batch_tokens, requests.beside(room / 3)));
+        let queue = || {
+            let queue = Queue::new(batch_tokens, requests.beside(room / 3));
+            Arc::new(queue.with_costs_of(engine.clone()))
+        };
         let lane = |name: &str, engine: Arc<dyn Engine>| {
             let queue = queue();
             let (work, observer) = (queue.clone(), observer.clone());

@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     changed: Condvar,
     /// Requests so far.
     count: AtomicU64,
+    /// Who says what sequences that begin alike cost; without it they cost all their tokens.
+    engine: Option<Arc<dyn Engine>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,32 @@ impl Queue {
             }),
             changed: Condvar::new(),
             count: AtomicU64::new(0),
+            engine: None,
         }
+    }
+
+    /// The same, where a sequence costs what `engine` does not share with the one before it in its request.
+    pub(crate) fn with_costs_of(self, engine: Arc<dyn Engine>) -> Self {
+        Self {
+            engine: Some(engine),
+            ..self
+        }
+    }
+
+    /// The tokens that each of `sequences` costs behind the one before it.
+    fn costs(&self, sequences: &[Encoded]) -> Vec<usize> {
+        let mut last: &[u32] = &[];
+        let cost = |sequence: &Encoded| sequence.ids.len();
+        let Some(engine) = &self.engine else {
+            return sequences.iter().map(cost).collect();
+        };
+        let mut costs = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            let shared = engine.shared(last, &sequence.ids);
+            costs.push(cost(sequence).saturating_sub(shared).max(1));
+            last = &sequence.ids;
+        }
+        costs
     }
 
     /// Tokens that wait.
@@ -85,7 +112,8 @@ impl Queue {
     ) -> Result<Computed, ScoreError> {
         let asked = Instant::now();
         let by = deadline.from(asked);
-        let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let costs = self.costs(&sequences);
+        let tokens: usize = costs.iter().sum();
         let room = self.room.enter(tokens.min(self.room.share()), by).await?;
         let deadline = deadline.from(Instant::now());
         self.in_time(tokens, deadline)?;
@@ -93,7 +121,7 @@ impl Queue {
         let request = Arc::new(Request::new(
             self.count.fetch_add(1, Ordering::Relaxed),
             (asked, deadline),
-            sequences,
+            sequences.into_iter().zip(costs),
             room,
             answer,
         ));
@@ -113,7 +141,7 @@ impl Queue {
             return;
         }
         let item = |task: Task| Item {
-            tokens: task.sequence.ids.len(),
+            tokens: task.cost,
             payload: task,
         };
         let items = tasks.into_iter().map(item);
@@ -244,6 +272,47 @@ mod tests {
         assert_eq!(queue.in_time(3, Instant::now() + later), Ok(()));
         let told = queue.compute(sequences(&[3]), by(soon)).await;
         assert_eq!(told.unwrap_err(), ScoreError::Overloaded);
+    }
+
+    /// Computes once what a sequence and the one before it begin with.
+    #[derive(Debug)]
+    struct Alike;
+
+    impl Engine for Alike {
+        fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
+            Ok(vec![vec![0.0]; batch.len()])
+        }
+
+        fn shared(&self, last: &[u32], next: &[u32]) -> usize {
+            last.iter().zip(next).take_while(|(a, b)| a == b).count()
+        }
+
+        fn beside(&self) -> Result<Arc<dyn Engine>, EngineError> {
+            Ok(Arc::new(Self))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sequence_costs_what_it_does_not_share_with_the_one_before_it() {
+        let queue = Queue::new(1_000, Room::new(10_000)).with_costs_of(Arc::new(Alike));
+        let queue = Arc::new(queue);
+        let mut answers = sequences(&[1, 1, 2, 1]);
+        answers[1].ids.extend([5, 6]);
+        answers[1].type_ids.extend([0, 0]);
+        answers.insert(2, answers[1].clone());
+        assert_eq!(queue.costs(&answers), [3, 2, 1, 3, 3]);
+        let later = Deadline::At(Instant::now() + Duration::from_secs(10));
+        let mut waiting = Box::pin(queue.compute(answers, later));
+        assert!(
+            futures::future::poll_immediate(&mut waiting)
+                .await
+                .is_none()
+        );
+        assert_eq!((queue.tokens(), queue.room.free()), (12, 9_988));
+        let work = queue.clone();
+        std::thread::spawn(move || work.run(&Alike, &Nobody));
+        assert_eq!(waiting.await.unwrap().logits.len(), 5);
+        queue.close();
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ pub(crate) struct Task {
     pub(crate) request: Arc<Request>,
     pub(crate) place: usize,
     pub(crate) sequence: Encoded,
+    /// Tokens that are computed for it behind the one before it.
+    pub(crate) cost: usize,
 }
 
 /// A request.
@@ -44,9 +46,9 @@ pub(crate) struct Request {
 
 #[derive(Debug)]
 struct Progress {
-    /// Sequences that there is no room for yet, with their places.
-    pending: VecDeque<(usize, Encoded)>,
-    /// Tokens of those that are in the queue or the engine.
+    /// Sequences that there is no room for yet, with what they cost and their places.
+    pending: VecDeque<(usize, (Encoded, usize))>,
+    /// What those cost that are in the queue or the engine.
     queued: usize,
     room: OwnedSemaphorePermit,
     logits: Vec<Vec<f32>>,
@@ -59,12 +61,12 @@ struct Progress {
 }
 
 impl Request {
-    /// A request of `sequences` with that `room`; `times` are when it was asked for, and by when it is
+    /// A request of `sequences` and what each costs, with that `room`; `times` are when it was asked for, and by when it is
     /// of use.
     pub(crate) fn new(
         id: u64,
         times: (Instant, Instant),
-        sequences: Vec<Encoded>,
+        sequences: impl ExactSizeIterator<Item = (Encoded, usize)>,
         room: OwnedSemaphorePermit,
         answer: oneshot::Sender<Answer>,
     ) -> Self {
@@ -75,7 +77,7 @@ impl Request {
             deadline,
             asked,
             progress: Mutex::new(Progress {
-                pending: sequences.into_iter().enumerate().collect(),
+                pending: sequences.enumerate().collect(),
                 queued: 0,
                 room,
                 logits: vec![Vec::new(); count],
@@ -94,17 +96,19 @@ impl Request {
         let mut tasks = Vec::new();
         let mut guard = self.lock();
         let progress = &mut *guard;
-        while let Some((_, sequence)) = progress.pending.front() {
-            let tokens = progress.queued + sequence.ids.len();
+        while let Some((_, (_, cost))) = progress.pending.front() {
+            let tokens = progress.queued + cost;
             // One that is larger than its room is there alone.
             if progress.queued > 0 && tokens > progress.room.num_permits() {
                 break;
             }
             progress.queued = tokens;
-            tasks.extend(progress.pending.pop_front().map(|(place, sequence)| Task {
+            let next = progress.pending.pop_front();
+            tasks.extend(next.map(|(place, (sequence, cost))| Task {
                 request: self.clone(),
                 place,
                 sequence,
+                cost,
             }));
         }
         if progress.pending.is_empty() {
@@ -156,7 +160,7 @@ impl Task {
     /// Its logits, which were computed with a batch that `began` and `took` so long.
     pub(crate) fn computed(self, logits: Vec<f32>, began: Instant, took: Duration) {
         let mut progress = self.request.lock();
-        progress.queued = progress.queued.saturating_sub(self.sequence.ids.len());
+        progress.queued = progress.queued.saturating_sub(self.cost);
         if progress.batch.is_none() {
             progress.waited = began.saturating_duration_since(self.request.asked);
         }

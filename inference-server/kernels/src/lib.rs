@@ -32,7 +32,7 @@ mod quantise;
 mod simd;
 mod tile;
 
-pub use attention::{Attention, Heads, Positions, Reach, Relative};
+pub use attention::{Attention, Heads, Positions, Reach, Relative, Sequences};
 pub use error::KernelError;
 pub use isa::{Isa, IsaError, Kernels};
 pub use linear::{Residual, Then};

@@ -9,7 +9,7 @@ use crate::math::Activation;
 use crate::packed::{Packed, Panels};
 use crate::pool::{Pool, Shared, Tasks, spread};
 use crate::product::{Bf16, F32, Int8, Product};
-use crate::quantise::Quantised;
+use crate::quantise::{INPUTS, Quantised};
 use crate::simd::{LANES, Op, Simd, load_part, store_part};
 use crate::tile::{GROUP, Rows, Weights, add_products};
 
@@ -116,11 +116,12 @@ impl Op for &Job<'_> {
     fn run<S: Simd>(self, s: S) {
         let inputs = self.packed.inputs;
         match &self.packed.panels {
-            Panels::F32(panels) => self.tasks::<S, F32>(s, (self.x, panels, inputs), &[]),
-            Panels::Bf16(panels) => self.tasks::<S, Bf16>(s, (self.x, panels, inputs), &[]),
-            Panels::Int8(panels, scales) => {
-                let steps = inputs.div_ceil(2);
-                self.tasks::<S, Int8>(s, (&self.quantised.pairs, panels, steps), scales);
+            Panels::F32(panels) => self.tasks::<S, F32>(s, (self.x, panels, inputs), (&[], &[])),
+            Panels::Bf16(panels) => self.tasks::<S, Bf16>(s, (self.x, panels, inputs), (&[], &[])),
+            Panels::Int8(panels, channels) => {
+                let steps = inputs.div_ceil(INPUTS);
+                let channels = (&*channels.starts, &*channels.scales);
+                self.tasks::<S, Int8>(s, (&self.quantised.octets, panels, steps), channels);
             }
         }
     }
@@ -133,7 +134,7 @@ impl Job<'_> {
         &self,
         s: S,
         (x, weights, steps): (&[P::Activation], &[P::Weight], usize),
-        scales: &[[f32; LANES]],
+        (starts, scales): (&[P::Stored], &[[f32; LANES]]),
     ) {
         let mut sums = vec![P::NOTHING; GROUP * self.rows_of_a_task.min(self.rows)];
         let groups = self.panels.div_ceil(GROUP);
@@ -152,7 +153,9 @@ impl Job<'_> {
             };
             let sums = sums.get_mut(..rows.count * weights.panels);
             let sums = sums.unwrap_or_default();
-            sums.fill(P::NOTHING);
+            for (sums, panel) in sums.chunks_exact_mut(rows.count).zip(panel..) {
+                sums.fill(starts.get(panel).copied().unwrap_or(P::NOTHING));
+            }
             self.prefetch(s, (row, panel), (rows.count, weights.panels));
             add_products::<S, P>(s, &rows, &weights, sums);
             // SAFETY: no other task has these rows and panels.

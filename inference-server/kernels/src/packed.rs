@@ -10,8 +10,8 @@ use crate::error::KernelError;
 use crate::isa::Kernels;
 use crate::matrix::Matrix;
 use crate::pool::{Pool, claim, spread};
-use crate::quantise::quantise_channel;
-use crate::simd::{LANES, Op, Simd};
+use crate::quantise::{INPUTS, quantise_channel};
+use crate::simd::{LANES, Octets, Op, Simd};
 
 /// In which numbers weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,8 +50,15 @@ pub(crate) enum Panels {
     F32(Vec<[f32; LANES]>),
     /// The same, arranged as the instruction set wants it.
     Bf16(Vec<[u16; LANES]>),
-    /// Two inputs at once, and the scale of each channel.
-    Int8(Vec<[[i8; 2]; LANES]>, Vec<[f32; LANES]>),
+    /// Eight inputs at once.
+    Int8(Vec<Octets>, Channels),
+}
+
+/// What sums of each channel are multiplied by, and what they begin with.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    pub(crate) scales: Vec<[f32; LANES]>,
+    pub(crate) starts: Vec<[i32; LANES]>,
 }
 
 /// The weights and bias of a linear layer, for one instruction set.
@@ -169,8 +176,10 @@ impl Packed {
         let panels = match &self.panels {
             Panels::F32(panels) => size_of_val(panels.as_slice()),
             Panels::Bf16(panels) => size_of_val(panels.as_slice()),
-            Panels::Int8(panels, scales) => {
-                size_of_val(panels.as_slice()) + size_of_val(scales.as_slice())
+            Panels::Int8(panels, channels) => {
+                size_of_val(panels.as_slice())
+                    + size_of_val(channels.scales.as_slice())
+                    + size_of_val(channels.starts.as_slice())
             }
         };
         panels
@@ -265,14 +274,18 @@ impl Plan<'_> {
 
     fn pack_int8(&self, pool: &dyn Pool) -> Result<Panels, KernelError> {
         let (count, inputs) = (self.panels(), self.first.inputs);
-        let steps = inputs.div_ceil(2);
-        let mut panels = vec![[[0; 2]; LANES]; count * steps];
-        let mut scales = vec![[0.0; LANES]; count];
+        let steps = inputs.div_ceil(INPUTS);
+        let mut panels = vec![Octets::default(); count * steps];
+        let mut all = Channels {
+            scales: vec![[0.0; LANES]; count],
+            starts: vec![[0; LANES]; count],
+        };
         let worst: Mutex<Option<(usize, usize)>> = Mutex::new(None);
-        let parts = panels.chunks_exact_mut(steps).zip(&mut scales);
-        self.fill(pool, parts, |index, rows, (panel, scales)| {
-            let channels = rows.chunks_exact(inputs).zip(scales).enumerate();
-            for (lane, (row, scale)) in channels {
+        let channels = all.scales.iter_mut().zip(&mut all.starts);
+        let parts = panels.chunks_exact_mut(steps).zip(channels);
+        self.fill(pool, parts, |index, rows, (panel, (scales, starts))| {
+            let channels = rows.chunks_exact(inputs).zip(scales).zip(starts);
+            for (lane, ((row, scale), start)) in channels.enumerate() {
                 if let Some(column) = row.iter().position(|number| !number.is_finite()) {
                     let channel = index / self.matrices() * LANES + lane;
                     let mut worst = worst
@@ -281,7 +294,8 @@ impl Plan<'_> {
                     let found = (channel, column);
                     *worst = Some(worst.map_or(found, |before| before.min(found)));
                 }
-                *scale = quantise_channel(row, lane, panel);
+                let channel = quantise_channel(row, lane, panel);
+                (*scale, *start) = (channel.scale, channel.start);
             }
         });
         let worst = worst
@@ -289,7 +303,7 @@ impl Plan<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match worst {
             Some((row, column)) => Err(KernelError::NotFinite { row, column }),
-            None => Ok(Panels::Int8(panels, scales)),
+            None => Ok(Panels::Int8(panels, all)),
         }
     }
 

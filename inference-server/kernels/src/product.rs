@@ -3,12 +3,12 @@
 //! Owns the arithmetic of a step. Must not know of loops, memory layout beyond a step, or epilogues.
 //! Invariant: a sum is one chain, `sum = x w + sum`, input after input.
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Octet, Octets, Simd};
 
 /// Products of activations and weights of one format.
 pub(crate) trait Product<S: Simd> {
     /// What a row has for each step.
-    type Activation: Copy;
+    type Activation;
     /// What a panel has for each step.
     type Weight;
     /// Sums in memory.
@@ -17,14 +17,18 @@ pub(crate) trait Product<S: Simd> {
     type Sum: Copy;
     /// Weights in registers.
     type Wide: Copy;
+    /// Activations in registers.
+    type Splat: Copy;
 
     /// Rows of the largest tile whose sums stay in 16 registers: a product that is not fused with its
     /// addition needs some for itself.
     const ROWS: usize;
+    /// Panels of the largest tile, likewise.
+    const PANELS: usize;
     /// Sums of nothing.
     const NOTHING: Self::Stored;
-    /// An activation of nothing.
-    const SILENCE: Self::Activation;
+    /// Weights of nothing.
+    const EMPTY: Self::Weight;
 
     /// Sums from memory.
     fn load(s: S, from: &Self::Stored) -> Self::Sum;
@@ -33,9 +37,9 @@ pub(crate) trait Product<S: Simd> {
     /// Weights from memory.
     fn widen(s: S, weight: &Self::Weight) -> Self::Wide;
     /// An activation in all lanes.
-    fn splat(s: S, activation: Self::Activation) -> Self::Wide;
+    fn splat(s: S, activation: &Self::Activation) -> Self::Splat;
     /// `sum = x w + sum`.
-    fn step(s: S, x: Self::Wide, w: Self::Wide, sum: Self::Sum) -> Self::Sum;
+    fn step(s: S, x: Self::Splat, w: Self::Wide, sum: Self::Sum) -> Self::Sum;
     /// What sums stand for, where a row has the scale `row` and channels have `columns`.
     fn finish(s: S, sums: &Self::Stored, row: f32, columns: &[f32; LANES]) -> S::F;
 }
@@ -46,21 +50,23 @@ pub(crate) struct F32;
 /// f32 with bf16: the same as f32 with these weights in f32, to the bit.
 pub(crate) struct Bf16;
 
-/// Pairs of 8 bits, held in 16, summed in 32.
+/// 8 bits with 8 bits, summed in 16 bits by fours, and in 32.
 pub(crate) struct Int8;
 
 macro_rules! floats {
-    ($format:ident, $weight:ty, $load:ident) => {
+    ($format:ident, $weight:ty, $zero:literal, $load:ident) => {
         impl<S: Simd> Product<S> for $format {
             type Activation = f32;
             type Weight = $weight;
             type Stored = [f32; LANES];
             type Sum = S::F;
             type Wide = S::F;
+            type Splat = S::F;
 
             const ROWS: usize = 6;
+            const PANELS: usize = 4;
             const NOTHING: Self::Stored = [0.0; LANES];
-            const SILENCE: f32 = 0.0;
+            const EMPTY: $weight = [$zero; LANES];
 
             #[inline(always)]
             fn load(s: S, from: &Self::Stored) -> Self::Sum {
@@ -78,12 +84,12 @@ macro_rules! floats {
             }
 
             #[inline(always)]
-            fn splat(s: S, activation: f32) -> Self::Wide {
-                s.splat(activation)
+            fn splat(s: S, activation: &f32) -> Self::Splat {
+                s.splat(*activation)
             }
 
             #[inline(always)]
-            fn step(s: S, x: Self::Wide, w: Self::Wide, sum: Self::Sum) -> Self::Sum {
+            fn step(s: S, x: Self::Splat, w: Self::Wide, sum: Self::Sum) -> Self::Sum {
                 s.mul_add(x, w, sum)
             }
 
@@ -95,19 +101,21 @@ macro_rules! floats {
     };
 }
 
-floats!(F32, [f32; LANES], load);
-floats!(Bf16, [u16; LANES], bf16);
+floats!(F32, [f32; LANES], 0.0, load);
+floats!(Bf16, [u16; LANES], 0, bf16);
 
 impl<S: Simd> Product<S> for Int8 {
-    type Activation = [i16; 2];
-    type Weight = [[i8; 2]; LANES];
+    type Activation = Octet;
+    type Weight = Octets;
     type Stored = [i32; LANES];
     type Sum = S::I;
-    type Wide = S::Pairs;
+    type Wide = S::Octets;
+    type Splat = S::Octet;
 
     const ROWS: usize = 4;
+    const PANELS: usize = 2;
     const NOTHING: Self::Stored = [0; LANES];
-    const SILENCE: [i16; 2] = [0; 2];
+    const EMPTY: Octets = [[[0; 4]; LANES]; 2];
 
     #[inline(always)]
     fn load(s: S, from: &Self::Stored) -> Self::Sum {
@@ -121,16 +129,16 @@ impl<S: Simd> Product<S> for Int8 {
 
     #[inline(always)]
     fn widen(s: S, weight: &Self::Weight) -> Self::Wide {
-        s.widen(weight)
+        s.load_octets(weight)
     }
 
     #[inline(always)]
-    fn splat(s: S, activation: [i16; 2]) -> Self::Wide {
-        s.splat_pair(activation)
+    fn splat(s: S, activation: &Octet) -> Self::Splat {
+        s.splat_octet(*activation)
     }
 
     #[inline(always)]
-    fn step(s: S, x: Self::Wide, w: Self::Wide, sum: Self::Sum) -> Self::Sum {
+    fn step(s: S, x: Self::Splat, w: Self::Wide, sum: Self::Sum) -> Self::Sum {
         s.dot(x, w, sum)
     }
 

@@ -4,14 +4,17 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::indexing_slicing,
+    clippy::single_range_in_vec_init,
     clippy::unwrap_used,
     reason = "rounding is what is tested, small numbers are cut, and what tests are made of may panic"
 )]
 
 mod common;
 
+use std::ops::Range;
+
 use common::{Three, bits, numbers};
-use kernels::{Alone, Attention, Heads, KernelError, Kernels, Pool, Reach};
+use kernels::{Alone, Attention, Heads, KernelError, Kernels, Pool, Reach, Sequences};
 use proptest::prelude::*;
 
 /// Queries, keys and values of some sequences, in one buffer as a fused projection leaves them.
@@ -318,4 +321,114 @@ fn shapes_that_do_not_fit_are_refused() {
         ),
         Ok(())
     );
+}
+
+/// A batch whose sequences begin alike.
+struct Batch {
+    /// Of each sequence all rows in their order.
+    all: Vec<Vec<usize>>,
+    ends: Vec<usize>,
+    before: Vec<Vec<Range<usize>>>,
+}
+
+impl Batch {
+    /// Of sequences that have so much of what the one before has, and so much of their own.
+    fn of(lengths: &[(usize, usize)]) -> Self {
+        let (mut all, mut ends, mut before) = (Vec::<Vec<usize>>::new(), Vec::new(), Vec::new());
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut end = 0;
+        for &(shared, own) in lengths {
+            let mut kept = Vec::new();
+            let mut left = shared;
+            for run in runs {
+                let take = run.len().min(left);
+                kept.push(run.start..run.start + take);
+                left -= take;
+            }
+            before.push(kept.clone());
+            kept.push(end..end + own);
+            end += own;
+            ends.push(end);
+            all.push(kept.iter().cloned().flatten().collect());
+            runs = kept;
+        }
+        Self { all, ends, before }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sequences_that_begin_alike_have_the_bits_of_each_whole(
+        lengths in prop::collection::vec((0usize..150, prop_oneof![0usize..4, 50usize..140]), 1..5),
+        groups in 1usize..3,
+        together in 1usize..3,
+        width in 1usize..20,
+        window in prop::option::of(1usize..100),
+        seed in any::<u64>(),
+    ) {
+        let attention = Attention {
+            heads: groups * together,
+            groups,
+            width,
+            scale: 0.5,
+            cap: None,
+            reach: window.map_or(Reach::Causal, Reach::Window),
+        };
+        let Batch { all, ends, before } = Batch::of(&lengths);
+        let tokens = ends.last().copied().unwrap();
+        let case = Case::new(attention, &[tokens], seed);
+        let (stride, row) = (Case::stride(&attention), attention.heads * width);
+        for kernels in Kernels::all() {
+            let mut out = vec![f32::NAN; tokens * row];
+            let sequences = Sequences { ends: &ends, before: &before };
+            kernels.shared_attention(&Three, &attention, sequences, case.heads(), &mut out).unwrap();
+            for rows in &all {
+                let whole = Case {
+                    attention,
+                    ends: vec![rows.len()],
+                    fused: rows.iter().flat_map(|token| case.fused[token * stride..(token + 1) * stride].to_vec()).collect(),
+                };
+                let expected = whole.run(kernels, &Alone);
+                for (token, expected) in rows.iter().zip(expected.chunks_exact(row)) {
+                    prop_assert_eq!(bits(&out[token * row..(token + 1) * row]), bits(expected));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shared_beginning_is_refused_where_tokens_look_ahead_or_it_is_not_there() {
+    let x = [1.0; 12];
+    let heads = Heads {
+        values: &x,
+        stride: 3,
+        first: 0,
+    };
+    let run = |reach: Reach, before: &[Vec<Range<usize>>]| {
+        let attention = Attention {
+            heads: 1,
+            groups: 1,
+            width: 1,
+            scale: 1.0,
+            cap: None,
+            reach,
+        };
+        let sequences = Sequences {
+            ends: &[2, 4],
+            before,
+        };
+        let mut out = [0.0; 4];
+        Kernels::best().shared_attention(&Alone, &attention, sequences, [heads; 3], &mut out)
+    };
+    assert_eq!(run(Reach::Causal, &[vec![], vec![0..2]]), Ok(()));
+    for (reach, before) in [
+        (Reach::All, vec![vec![], vec![0..2]]),
+        (Reach::Causal, vec![vec![]]),
+        (Reach::Causal, vec![vec![], vec![3..5]]),
+    ] {
+        assert!(matches!(run(reach, &before), Err(KernelError::Shape(_))));
+    }
 }

@@ -85,7 +85,7 @@ fn memory_is_that_of_the_numbers() {
     let weight = numbers(768 * 768, 1);
     for (format, width) in [(Format::F32, 4), (Format::Bf16, 2), (Format::Int8, 1)] {
         let layer = pack(portable(), format, (&weight, None), (768, 768));
-        let scales = if format == Format::Int8 { 768 * 4 } else { 0 };
+        let scales = if format == Format::Int8 { 768 * 8 } else { 0 };
         assert_eq!(layer.bytes(), 768 * 768 * width + scales);
     }
 }
@@ -135,6 +135,7 @@ fn a_layer_too_wide_for_sums_in_32_bits_is_refused_in_int8() {
     for kernels in Kernels::all() {
         let layer = pack(kernels, Format::Int8, (&ones, None), (1, 1 << 17));
         let y = forward(&layer, &ones, Then::default());
-        assert!((y[0] / 131_072.0 - 1.0).abs() < 1e-6, "{y:?}");
+        // Weights that are all alike are half way between two of 8 bits.
+        assert!((y[0] / 131_072.0 - 1.0).abs() < 0.5 / 31.0, "{y:?}");
     }
 }

@@ -103,6 +103,18 @@ impl Case {
 }
 
 /// An activation in f64.
+/// The most that four weights which are summed in 16 bits are together.
+fn largest_four(weight: &[f32]) -> f32 {
+    let octets = weight.chunks(8).map(|octet| {
+        let of = |places: [usize; 4]| -> f32 {
+            let numbers = places.iter().filter_map(|place| octet.get(*place));
+            numbers.map(|x| x.abs()).sum()
+        };
+        of([0, 1, 4, 5]).max(of([2, 3, 6, 7]))
+    });
+    octets.fold(0f32, f32::max)
+}
+
 fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Identity => x,
@@ -201,17 +213,17 @@ proptest! {
     fn int8_is_what_integers_say(case in case()) {
         let weight = case.weight(1);
         let (x, shape) = (case.x(), (case.outputs, case.inputs));
-        let rounded = |numbers: &[f32]| -> (Vec<i64>, f32) {
-            let largest = numbers.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-            let inverse = 127.0 / largest;
+        let rounded = |numbers: &[f32], largest: f32, most: f32| -> (Vec<i64>, f32) {
+            let inverse = most / largest;
             let integers = numbers.iter().map(|x| (x * inverse).round_ties_even() as i64);
-            (integers.collect(), largest / 127.0)
+            (integers.collect(), largest / most)
         };
         let mut expected = Vec::new();
         for x in x.chunks(case.inputs) {
-            let (x, x_scale) = rounded(x);
+            let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+            let (x, x_scale) = rounded(x, largest, 127.0);
             for weight in weight.chunks(case.inputs) {
-                let (weight, scale) = rounded(weight);
+                let (weight, scale) = rounded(weight, largest_four(weight), 126.0);
                 let sum: i64 = x.iter().zip(weight).map(|(x, w)| x * w).sum();
                 expected.push(sum as f32 * (x_scale * scale));
             }
@@ -280,6 +292,24 @@ fn what_this_machine_cannot_run_is_named() {
         println!("skipped: {error}");
     }
     assert!(Kernels::all().count() >= 1);
+}
+
+#[test]
+fn the_largest_numbers_of_8_bits_fit_the_sums_of_16() {
+    for sign in [1.0, -1.0] {
+        for alone in [false, true] {
+            // All weights alike, or one of each four: the most that a sum of four products can be.
+            let weight: Vec<f32> = (0..96)
+                .map(|i| if alone && i % 4 != 0 { 0.0 } else { sign })
+                .collect();
+            for kernels in Kernels::all() {
+                let layer = pack(kernels, Format::Int8, (&weight, None), (1, 96));
+                let found = forward(&layer, &[1.0; 96], Then::default())[0];
+                let expected = sign * if alone { 24.0 } else { 96.0 };
+                assert!((found - expected).abs() < 2.0, "{} {found}", kernels.isa());
+            }
+        }
+    }
 }
 
 #[test]

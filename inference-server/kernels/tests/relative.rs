@@ -15,7 +15,7 @@ use kernels::{Alone, Attention, Heads, Kernels, Pool, Positions, Reach, Relative
 use proptest::prelude::*;
 
 /// Places of a table.
-const PLACES: usize = 40;
+const PLACES: usize = 150;
 
 #[derive(Clone, Debug)]
 struct Case {

@@ -113,12 +113,17 @@ fn layer_seconds(layer: &Packed, rows: usize, then: Then<'_>) -> f64 {
 #[test]
 #[ignore = "takes a minute, and prints"]
 fn table_of_linear_layers() {
+    // The formats to measure, all of them by default: some of a table are there sooner.
+    let wanted = std::env::var("TABLE_FORMATS").unwrap_or_else(|_| "f32 bf16 int8".to_owned());
     println!(
         "{:<24}{:<10}{:<6}{:>9}{:>8}{:>8}",
         "rows x in x out", "isa", "fmt", "GFLOP/s", "peak", "share"
     );
     for kernels in Kernels::all() {
         for format in Format::ALL {
+            if !wanted.contains(format.as_str()) {
+                continue;
+            }
             for (inputs, outputs) in [(768, 768), (768, 3072), (3072, 768)] {
                 let weight = numbers(inputs * outputs, 1);
                 let layer = pack(kernels, format, (&weight, None), (outputs, inputs));

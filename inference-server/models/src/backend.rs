@@ -60,7 +60,7 @@ impl Backend {
     pub fn engine(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");
         match self {
-            Self::Kernels(kernels) => format!("packed-1/{version}/{}", kernels.isa()),
+            Self::Kernels(kernels) => format!("packed-2/{version}/{}", kernels.isa()),
             Self::Tensors(place) => format!("tensors-1/{version}/{}", device::model(&place.device)),
         }
     }

@@ -10,10 +10,15 @@ use candle_core::Tensor;
 
 use crate::architectures::Architecture;
 use crate::backend::{Backend, CPU_TOKENS};
+use crate::beginnings::{Beginnings, order, shared};
 use crate::device_error::{Fault, fault};
 use crate::layers::Pass;
 use crate::packed::Packed;
 use crate::threads::Threads;
+
+/// How many times the tokens of a batch those may have that share at least half of theirs: in a batch of their own they
+/// would be computed with that half once more.
+const SHARED_BATCHES: usize = 4;
 
 /// Raw logits of each sequence, one value a label.
 pub type Logits = Vec<Vec<f32>>;
@@ -29,6 +34,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Tokens that it wants at once: with fewer it is slower, more would make the first sequence wait for the last.
     fn batch_tokens(&self) -> usize {
         CPU_TOKENS
+    }
+
+    /// Tokens of `next` that cost nothing in the batch of `last`, because both begin with them.
+    fn shared(&self, _last: &[u32], _next: &[u32]) -> usize {
+        0
     }
 
     /// The same weights with threads of their own, so that two batches are computed at once.
@@ -93,41 +103,96 @@ impl LocalEngine {
         }
     }
 
-    fn pass(&self, batch: &Packed, logits: &mut Logits) -> Result<(), EngineError> {
+    /// Whether sequences that begin alike are computed so.
+    fn shares(&self) -> bool {
+        match &self.backend {
+            Backend::Kernels(_) => self.architecture.looks_back_alone(),
+            Backend::Tensors(_) => false,
+        }
+    }
+
+    fn pass(&self, pass: &Pass<'_>) -> Result<Logits, EngineError> {
         let _turn = match &self.backend {
             Backend::Kernels(_) => None,
             Backend::Tensors(_) => Some(self.turn.lock().unwrap_or_else(PoisonError::into_inner)),
         };
-        let pass = Pass::new(batch, &self.backend, &self.threads);
-        let rows: Tensor = self.architecture.forward(&pass)?;
-        logits.extend(rows.to_vec2::<f32>()?);
-        Ok(())
+        let rows: Tensor = self.architecture.forward(pass)?;
+        Ok(rows.to_vec2::<f32>()?)
+    }
+
+    /// As many at once as there is room for, in the order of the batch.
+    fn apart(&self, sequences: &[(&[u32], &[u32])]) -> Result<Logits, EngineError> {
+        let mut logits = Vec::with_capacity(sequences.len());
+        let mut part = Packed::default();
+        let pass = |part: &Packed| self.pass(&Pass::new(part, &self.backend, &self.threads));
+        for (ids, type_ids) in sequences {
+            if !part.is_empty() && part.tokens() + ids.len() > self.batch_tokens() {
+                logits.extend(pass(&part)?);
+                part = Packed::default();
+            }
+            part.push(ids, type_ids);
+        }
+        if !part.is_empty() {
+            logits.extend(pass(&part)?);
+        }
+        Ok(logits)
+    }
+
+    /// The same with what sequences share once; those that begin alike are computed together.
+    fn together(&self, sequences: &[(&[u32], &[u32])]) -> Result<Logits, EngineError> {
+        let mut logits = vec![Vec::new(); sequences.len()];
+        let (mut part, mut places) = (Beginnings::default(), Vec::new());
+        let mut pass = |part: &Beginnings, places: &[usize]| {
+            let rows = self.pass(&Pass::over(part, &self.backend, &self.threads))?;
+            for (place, row) in places.iter().zip(rows) {
+                if let Some(slot) = logits.get_mut(*place) {
+                    *slot = row;
+                }
+            }
+            Ok::<_, EngineError>(())
+        };
+        for place in order(sequences) {
+            let Some((ids, type_ids)) = sequences.get(place) else {
+                continue;
+            };
+            let own = part.own_tokens(ids);
+            // Elsewhere it would have to be computed with what it shares.
+            let shares = 2 * own <= ids.len();
+            let most = self.batch_tokens() * if shares { SHARED_BATCHES } else { 1 };
+            if !places.is_empty() && part.own().tokens() + own > most {
+                pass(&part, &places)?;
+                (part, places) = (Beginnings::default(), Vec::new());
+            }
+            part.push(ids, type_ids);
+            places.push(place);
+        }
+        if !places.is_empty() {
+            pass(&part, &places)?;
+        }
+        Ok(logits)
     }
 }
 
 impl Engine for LocalEngine {
     fn forward(&self, batch: &Packed) -> Result<Logits, EngineError> {
-        let mut logits = Vec::with_capacity(batch.len());
-        let mut part = Packed::default();
-        let most = self.batch_tokens();
+        let mut sequences = Vec::with_capacity(batch.len());
+        for (ids, type_ids) in batch.sequences() {
+            if ids.is_empty() {
+                return Err(EngineError::NoTokens);
+            }
+            sequences.push((self.architecture.counted(ids), type_ids));
+        }
         self.threads.run(|| {
-            for (ids, type_ids) in batch.sequences() {
-                if ids.is_empty() {
-                    return Err(EngineError::NoTokens);
-                }
-                let ids = self.architecture.counted(ids);
-                if !part.is_empty() && part.tokens() + ids.len() > most {
-                    self.pass(&part, &mut logits)?;
-                    part = Packed::default();
-                }
-                part.push(ids, type_ids);
+            if self.shares() {
+                self.together(&sequences)
+            } else {
+                self.apart(&sequences)
             }
-            if part.is_empty() {
-                return Ok(());
-            }
-            self.pass(&part, &mut logits)
-        })?;
-        Ok(logits)
+        })
+    }
+
+    fn shared(&self, last: &[u32], next: &[u32]) -> usize {
+        if self.shares() { shared(last, next) } else { 0 }
     }
 
     fn batch_tokens(&self) -> usize {

@@ -8,6 +8,7 @@
 mod added_tokens;
 pub mod architectures;
 pub mod backend;
+mod beginnings;
 pub mod chat;
 pub mod config;
 pub mod device;

@@ -101,3 +101,49 @@ fn in_f32_of_what_else_there_is_in_decoders() {
         }
     }
 }
+
+/// Answers to three prompts, one twice, and one that ends where another goes on; in an order of chance.
+fn answers(model: &Model) -> Vec<Encoded> {
+    let mut all = Vec::new();
+    for topic in ["city", "river", "mountain"] {
+        let prompt = format!("Tell me what you know about this {topic}, please. ").repeat(12);
+        for answer in [
+            "",
+            "It is",
+            "It is old.",
+            "Nobody lives there.",
+            "It is old.",
+        ] {
+            all.push(TextInput::Text(format!("{prompt}{answer}")));
+        }
+    }
+    all.push(TextInput::Text("Short.".to_owned()));
+    Lcg(3).shuffle(&mut all);
+    encode(model, &all)
+}
+
+/// Of each of these, whether what texts have in common is computed once.
+#[test]
+fn of_texts_that_begin_alike_and_share_what_they_have_in_common() {
+    let mut sharing = Vec::new();
+    for folder in [references("parity"), references("parity-extra")].concat() {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        for dtype in [Dtype::F32, Dtype::Int8] {
+            let model = open_as(&folder, limit(&folder), 2, dtype);
+            let inputs = answers(&model);
+            let alone: Vec<_> = inputs.iter().flat_map(|e| bits(&model, &[e])).collect();
+            let found = bits(&model, &inputs.iter().collect::<Vec<_>>());
+            assert_eq!(found, alone, "{name} {dtype}");
+            if dtype == Dtype::F32 && model.engine.shared(&inputs[0].ids, &inputs[0].ids) > 0 {
+                sharing.push(name.to_owned());
+            }
+        }
+    }
+    for name in ["llama", "qwen3", "gemma2", "gpt-neox", "gpt2", "mixtral"] {
+        assert!(sharing.iter().any(|n| n == name), "{name}: {sharing:?}");
+    }
+    // Frequencies that go by the length of the text, and tokens that look ahead.
+    for name in ["phi3", "bert", "modernbert", "deberta-v2"] {
+        assert!(!sharing.iter().any(|n| n == name), "{name}: {sharing:?}");
+    }
+}

@@ -87,7 +87,8 @@ fn check(name: &str, wanted: f64, held: bool) {
     for (dtype, least) in [
         (Dtype::Bf16, 0.999),
         (Dtype::F16, 0.999),
-        (Dtype::Int8, 0.99),
+        // It was 0.99997, and would be less than this with a quarter of the steps that a weight has.
+        (Dtype::Int8, 0.9995),
     ] {
         let other = scores(name, dtype);
         let (found, ranks) = (accuracy(&other), spearman(&full, &other));

@@ -48,7 +48,7 @@ struct State {
 impl Block {
     /// Mixes the values that the queries of `part` see.
     #[inline(always)]
-    pub(super) fn mix<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part) {
+    pub(super) fn mix<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part<'_>) {
         let attention = job.attention;
         self.begin(job, part);
         if let Some(relative) = job.relative {
@@ -59,7 +59,7 @@ impl Block {
             };
             self.distances.begin(s, (relative, part), &queries);
         }
-        let tokens = part.sequence.len();
+        let tokens = part.tokens();
         let seen = |query| attention.reach.keys(query, tokens);
         // What a query sees begins and ends no earlier than what those before it see.
         let first = seen(part.queries.start).start / KEYS * KEYS;
@@ -109,13 +109,13 @@ impl Block {
         }
     }
 
-    fn begin(&mut self, job: &Job<'_>, part: &Part) {
+    fn begin(&mut self, job: &Job<'_>, part: &Part<'_>) {
         let (heads, width) = (job.attention.heads_of_a_group(), job.attention.width);
         (self.rows, self.width) = (part.queries.len() * heads, width);
         self.queries.clear();
         for query in part.queries.clone() {
             for head in part.group * heads..(part.group + 1) * heads {
-                let token = part.sequence.start + query;
+                let token = part.token(query);
                 self.queries
                     .extend_from_slice(job.queries.get(token, head, width));
             }
@@ -135,7 +135,7 @@ impl Block {
 
     /// Puts keys and values in the order in which products read them, zeros where there are no more.
     #[inline(always)]
-    fn arrange<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part, keys: Range<usize>) {
+    fn arrange<S: Simd>(&mut self, s: S, job: &Job<'_>, part: &Part<'_>, keys: Range<usize>) {
         let (width, count) = (self.width, keys.len());
         self.keys.clear();
         self.keys
@@ -146,7 +146,7 @@ impl Block {
         let panels = self.keys.chunks_exact_mut(width);
         for (panel, first) in panels.zip(keys.clone().step_by(LANES)) {
             for (lane, key) in (first..keys.end.min(first + LANES)).enumerate() {
-                let key = job.keys.get(part.sequence.start + key, part.group, width);
+                let key = job.keys.get(part.token(key), part.group, width);
                 for (lanes, x) in panel.iter_mut().zip(key) {
                     if let Some(lane) = lanes.get_mut(lane) {
                         *lane = *x;
@@ -155,7 +155,7 @@ impl Block {
             }
         }
         for (i, key) in keys.enumerate() {
-            let token = part.sequence.start + key;
+            let token = part.token(key);
             let value = job.values.get(token, part.group, width);
             let panels = self.values.iter_mut().skip(i).step_by(count);
             for (lanes, value) in panels.zip(value.chunks(LANES)) {
@@ -167,11 +167,11 @@ impl Block {
     /// Asks for keys and values that are next: their rows are far from each other, so that processors do
     /// not see what will be read.
     #[inline(always)]
-    fn prefetch<S: Simd>(s: S, job: &Job<'_>, part: &Part, keys: Range<usize>) {
+    fn prefetch<S: Simd>(s: S, job: &Job<'_>, part: &Part<'_>, keys: Range<usize>) {
         let width = job.attention.width;
         for key in keys {
             for heads in [&job.keys, &job.values] {
-                let row = heads.get(part.sequence.start + key, part.group, width);
+                let row = heads.get(part.token(key), part.group, width);
                 for line in row.chunks(LANES) {
                     s.prefetch(line.as_ptr());
                 }

@@ -6,6 +6,7 @@
 
 mod block;
 mod relative;
+mod sequences;
 
 use std::ops::Range;
 
@@ -15,6 +16,8 @@ use crate::pool::{Pool, Shared, Tasks, spread};
 use crate::simd::{Op, Simd};
 use block::Block;
 pub use relative::{Positions, Relative};
+use sequences::Part;
+pub use sequences::Sequences;
 
 /// Rows (queries of all heads of a group) of a task: what it takes to put keys in order is less than a
 /// tenth of what is done with them. A multiple of the rows of a tile.
@@ -135,7 +138,30 @@ impl Kernels {
         values: Heads<'_>,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
-        self.mix(pool, (attention, None), ends, [queries, keys, values], out)
+        let sequences = Sequences::apart(ends);
+        self.mix(
+            pool,
+            (attention, None),
+            sequences,
+            [queries, keys, values],
+            out,
+        )
+    }
+
+    /// The same for sequences that begin alike, of which only their own tokens have queries. Bits are those of
+    /// [`Kernels::attention`] with each sequence whole.
+    ///
+    /// # Errors
+    /// As [`Kernels::attention`], and when `attention` looks ahead: what is shared would not be the same in all.
+    pub fn shared_attention(
+        self,
+        pool: &dyn Pool,
+        attention: &Attention,
+        sequences: Sequences<'_>,
+        inputs: [Heads<'_>; 3],
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        self.mix(pool, (attention, None), sequences, inputs, out)
     }
 
     /// The same, with what `relative` adds to the scores of all pairs: `scale (score + of distances)`. All heads
@@ -157,19 +183,22 @@ impl Kernels {
                 "relative positions are for heads with keys of their own that see all".to_owned(),
             ));
         }
-        self.mix(pool, (attention, Some(relative)), ends, inputs, out)
+        let sequences = Sequences::apart(ends);
+        self.mix(pool, (attention, Some(relative)), sequences, inputs, out)
     }
 
     fn mix(
         self,
         pool: &dyn Pool,
         (attention, relative): (&Attention, Option<&Relative<'_>>),
-        ends: &[usize],
+        sequences: Sequences<'_>,
         [queries, keys, values]: [Heads<'_>; 3],
         out: &mut [f32],
     ) -> Result<(), KernelError> {
+        let ends = sequences.ends;
         let tokens = ends.last().copied().unwrap_or_default();
-        attention.check(ends)?;
+        attention.check()?;
+        sequences.check(attention.reach)?;
         let own = (attention.heads, attention.width);
         if let Some(relative) = relative {
             relative.check(ends, own)?;
@@ -179,7 +208,7 @@ impl Kernels {
         values.check("values", tokens, (attention.groups, attention.width))?;
         let wanted = tokens * attention.heads * attention.width;
         KernelError::length("mixed values", wanted, out.len())?;
-        let parts = attention.parts(ends);
+        let parts = attention.parts(sequences);
         let job = Job {
             attention,
             relative,
@@ -195,19 +224,8 @@ impl Kernels {
     }
 }
 
-/// Some queries of a sequence, of the heads of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// The tokens of the sequence.
-    pub(crate) sequence: Range<usize>,
-    /// Queries, counted from its beginning.
-    pub(crate) queries: Range<usize>,
-    /// The head of keys and values.
-    pub(crate) group: usize,
-}
-
 impl Attention {
-    fn check(&self, ends: &[usize]) -> Result<(), KernelError> {
+    fn check(&self) -> Result<(), KernelError> {
         let shape = |sentence: String| Err(KernelError::Shape(sentence));
         let Self {
             heads,
@@ -223,9 +241,6 @@ impl Attention {
         if self.reach == Reach::Window(0) {
             return shape("a window of 0 tokens leaves nothing to see".to_owned());
         }
-        if !ends.is_sorted() {
-            return shape("sequences end before they begin".to_owned());
-        }
         Ok(())
     }
 
@@ -233,16 +248,20 @@ impl Attention {
         self.heads / self.groups
     }
 
-    fn parts(&self, ends: &[usize]) -> Vec<Part> {
+    fn parts<'a>(&self, sequences: Sequences<'a>) -> Vec<Part<'a>> {
         let step = ROWS.div_ceil(self.heads_of_a_group());
         let mut parts = Vec::new();
         let mut start = 0;
-        for &end in ends {
-            let tokens = end - start;
+        for (i, &end) in sequences.ends.iter().enumerate() {
+            let before = sequences.before(i);
+            let shared: usize = before.iter().map(ExactSizeIterator::len).sum();
+            let tokens = shared + end - start;
             // All queries of a group before the next, since they read the same keys.
             for group in 0..self.groups {
-                parts.extend((0..tokens).step_by(step).map(|first| Part {
-                    sequence: start..end,
+                parts.extend((shared..tokens).step_by(step).map(|first| Part {
+                    own: start..end,
+                    before,
+                    shared,
                     queries: first..tokens.min(first + step),
                     group,
                 }));
@@ -262,7 +281,7 @@ pub(crate) struct Job<'a> {
     pub(crate) values: Heads<'a>,
     out: Shared<'a>,
     tasks: Tasks,
-    parts: Vec<Part>,
+    parts: Vec<Part<'a>>,
 }
 
 impl Op for &Job<'_> {
@@ -278,7 +297,7 @@ impl Op for &Job<'_> {
             block.mix(s, self, part);
             let (heads, width) = (self.attention.heads_of_a_group(), self.attention.width);
             for (i, query) in part.queries.clone().enumerate() {
-                let token = part.sequence.start + query;
+                let token = part.token(query);
                 for head in 0..heads {
                     let place = (token * self.attention.heads + part.group * heads + head) * width;
                     // SAFETY: no other task has this group and these queries, and the part is dropped
@@ -305,16 +324,17 @@ mod tests {
             cap: None,
             reach: Reach::All,
         };
-        let parts = attention.parts(&[0, 70, 70, 71]);
+        let ends = [0, 70, 70, 71];
+        let parts = attention.parts(Sequences::apart(&ends));
         for group in 0..2 {
             let queries: Vec<usize> = (parts.iter())
                 .filter(|part| part.group == group)
-                .flat_map(|part| (part.queries.clone()).map(|query| part.sequence.start + query))
+                .flat_map(|part| (part.queries.clone()).map(|query| part.token(query)))
                 .collect();
             assert_eq!(queries, (0..71).collect::<Vec<_>>());
         }
         assert!(parts.iter().all(|part| part.queries.len() * 4 <= ROWS));
-        assert_eq!(parts.last().map(|part| part.sequence.clone()), Some(70..71));
+        assert_eq!(parts.last().map(|part| part.own.clone()), Some(70..71));
     }
 
     #[test]

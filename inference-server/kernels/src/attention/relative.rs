@@ -166,10 +166,10 @@ impl Distances {
     pub(super) fn begin<S: Simd>(
         &mut self,
         s: S,
-        (relative, part): (&Relative<'_>, &Part),
+        (relative, part): (&Relative<'_>, &Part<'_>),
         queries: &Rows<'_, f32>,
     ) {
-        let all = 0..part.sequence.len();
+        let all = 0..part.tokens();
         self.panels = panels(relative.between(&part.queries, &all));
         if let Some(table) = relative.keys {
             let table = (table, part.group);
@@ -183,7 +183,7 @@ impl Distances {
         &mut self,
         s: S,
         (job, relative): (&Job<'_>, &Relative<'_>),
-        (part, keys): (&Part, &Range<usize>),
+        (part, keys): (&Part<'_>, &Range<usize>),
         scores: &mut [[f32; LANES]],
     ) {
         let places = relative.between(&part.queries, keys);
@@ -225,9 +225,13 @@ impl Distances {
 }
 
 /// The keys of a block as they lie in memory.
-fn rows_of<'a>(heads: &Heads<'a>, part: &Part, keys: &Range<usize>, width: usize) -> Rows<'a, f32> {
-    let start =
-        (part.sequence.start + keys.start) * heads.stride + heads.first + part.group * width;
+fn rows_of<'a>(
+    heads: &Heads<'a>,
+    part: &Part<'_>,
+    keys: &Range<usize>,
+    width: usize,
+) -> Rows<'a, f32> {
+    let start = part.token(keys.start) * heads.stride + heads.first + part.group * width;
     Rows {
         values: heads.values.get(start..).unwrap_or_default(),
         stride: heads.stride,

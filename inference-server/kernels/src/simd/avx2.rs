@@ -4,18 +4,19 @@
 //! each intrinsic here sound.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
-    _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
-    _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepi8_epi16,
-    _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps,
+    __m256, __m256i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1,
+    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
+    _mm_packus_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps,
     _mm256_mul_ps, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_sub_ps,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps,
 };
 
-use super::{LANES, Op, Simd};
+use super::{LANES, Octet, Octets, Op, Simd};
 
 /// The proof that this machine has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,8 @@ impl Simd for Avx2 {
 
     type F = [__m256; 2];
     type I = [__m256i; 2];
-    type Pairs = [__m256i; 2];
+    type Octets = [[__m256i; 2]; 2];
+    type Octet = [__m256i; 2];
 
     #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
@@ -226,40 +228,54 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn to_i16(self, x: Self::F, to: &mut [i16; LANES]) {
+    fn to_u8(self, x: Self::F, to: &mut [u8; LANES]) {
         let x = both!(_mm256_cvtps_epi32, x);
-        // SAFETY: the store writes the 32 bytes of `to`, at any alignment; the rest as in `both`.
+        // SAFETY: the store writes the 16 bytes of `to`, at any alignment; the rest as in `both`.
         unsafe {
             // Packing works within 128 bits: the quarters come out as 0, 2, 1, 3.
             let packed = _mm256_packs_epi32(x[0], x[1]);
             let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), ordered);
+            let moved = _mm256_add_epi16(ordered, _mm256_set1_epi16(128));
+            let (low, high) = (
+                _mm256_castsi256_si128(moved),
+                _mm256_extracti128_si256::<1>(moved),
+            );
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packus_epi16(low, high));
         }
     }
 
     #[inline(always)]
-    fn widen(self, from: &[[i8; 2]; LANES]) -> Self::Pairs {
-        let from: *const __m128i = from.as_ptr().cast();
-        // SAFETY: `from` is 32 bytes, each load takes 16 of them, from any alignment.
+    fn load_octets(self, from: &Octets) -> Self::Octets {
+        let from: *const __m256i = from.as_ptr().cast();
+        // SAFETY: `from` is 128 bytes, each load takes 32 of them, from any alignment.
         unsafe {
             [
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(from)),
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(1))),
+                [_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))],
+                [
+                    _mm256_loadu_si256(from.add(2)),
+                    _mm256_loadu_si256(from.add(3)),
+                ],
             ]
         }
     }
 
     #[inline(always)]
-    fn splat_pair(self, x: [i16; 2]) -> Self::Pairs {
-        let [first, second] = x.map(|x| u32::from(x.cast_unsigned()));
-        let bits = (first | (second << 16)).cast_signed();
+    fn splat_octet(self, x: Octet) -> Self::Octet {
+        let (first, second) = (i32::from_le_bytes(x[0]), i32::from_le_bytes(x[1]));
         // SAFETY: as in `both`.
-        unsafe { [_mm256_set1_epi32(bits); 2] }
+        unsafe { [_mm256_set1_epi32(first), _mm256_set1_epi32(second)] }
     }
 
     #[inline(always)]
-    fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Self::I) -> Self::I {
-        let products = both!(_mm256_madd_epi16, a, b);
-        both!(_mm256_add_epi32, products, c)
+    fn dot(self, x: Self::Octet, w: Self::Octets, c: Self::I) -> Self::I {
+        let [first, second] = w;
+        let (x0, x1) = ([x[0]; 2], [x[1]; 2]);
+        // SAFETY: as in `both`.
+        let ones = unsafe { [_mm256_set1_epi16(1); 2] };
+        let first = both!(_mm256_maddubs_epi16, x0, first);
+        let second = both!(_mm256_maddubs_epi16, x1, second);
+        let pairs = both!(_mm256_add_epi16, first, second);
+        let quads = both!(_mm256_madd_epi16, pairs, ones);
+        both!(_mm256_add_epi32, c, quads)
     }
 }

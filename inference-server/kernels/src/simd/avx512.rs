@@ -6,16 +6,17 @@
 use std::arch::x86_64::{
     __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1,
     _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_prefetch, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_loadu_si256,
-    _mm256_max_ps, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_castps512_ps256,
-    _mm512_castsi512_ps, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtps_epi32, _mm512_cvtsepi32_epi16, _mm512_div_ps, _mm512_extractf32x8_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm_prefetch, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
+    _mm256_loadu_si256, _mm256_max_ps, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_div_ps, _mm512_extractf32x8_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_sub_ps,
 };
 
-use super::{LANES, Op, Simd};
+use super::{LANES, Octet, Octets, Op, Simd};
 
 /// The proof that this machine has AVX-512 F, BW, DQ and VL, and what AVX2 has.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,8 @@ impl Simd for Avx512 {
 
     type F = __m512;
     type I = __m512i;
-    type Pairs = __m512i;
+    type Octets = [__m512i; 2];
+    type Octet = [__m512i; 2];
 
     #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
@@ -195,28 +197,37 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn to_i16(self, x: Self::F, to: &mut [i16; LANES]) {
-        // SAFETY: the store writes the 32 bytes of `to`, at any alignment; the rest as in `one`.
+    fn to_u8(self, x: Self::F, to: &mut [u8; LANES]) {
+        // SAFETY: the store writes the 16 bytes of `to`, at any alignment; the rest as in `one`.
         unsafe {
-            let narrow = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x));
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow);
+            let moved = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(128));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(moved));
         }
     }
 
     #[inline(always)]
-    fn widen(self, from: &[[i8; 2]; LANES]) -> Self::Pairs {
-        // SAFETY: the load takes the 32 bytes of `from`, from any alignment; the rest as in `one`.
-        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    fn load_octets(self, from: &Octets) -> Self::Octets {
+        let from: *const __m512i = from.as_ptr().cast();
+        // SAFETY: `from` is 128 bytes, each load takes 64 of them, from any alignment.
+        unsafe { [_mm512_loadu_si512(from), _mm512_loadu_si512(from.add(1))] }
     }
 
     #[inline(always)]
-    fn splat_pair(self, x: [i16; 2]) -> Self::Pairs {
-        let [first, second] = x.map(|x| u32::from(x.cast_unsigned()));
-        one!(_mm512_set1_epi32, (first | (second << 16)).cast_signed())
+    fn splat_octet(self, x: Octet) -> Self::Octet {
+        let (first, second) = (i32::from_le_bytes(x[0]), i32::from_le_bytes(x[1]));
+        // SAFETY: as in `one`.
+        unsafe { [_mm512_set1_epi32(first), _mm512_set1_epi32(second)] }
     }
 
     #[inline(always)]
-    fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Self::I) -> Self::I {
-        one!(_mm512_add_epi32, _mm512_madd_epi16(a, b), c)
+    fn dot(self, x: Self::Octet, w: Self::Octets, c: Self::I) -> Self::I {
+        // SAFETY: as in `one`.
+        unsafe {
+            let pairs = _mm512_add_epi16(
+                _mm512_maddubs_epi16(x[0], w[0]),
+                _mm512_maddubs_epi16(x[1], w[1]),
+            );
+            _mm512_add_epi32(c, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        }
     }
 }

@@ -22,6 +22,12 @@ pub(crate) use portable::{Portable, nearest};
 /// then the same everywhere.
 pub(crate) const LANES: usize = 16;
 
+/// 8 inputs of 16 columns: the first four of each column, then the others of each.
+pub(crate) type Octets = [[[i8; 4]; LANES]; 2];
+
+/// 8 inputs of a row, with 128 added to each.
+pub(crate) type Octet = [[u8; 4]; 2];
+
 /// A computation over any instruction set. All that it calls has to be `#[inline(always)]`: what is not
 /// inlined is compiled without the set.
 pub(crate) trait Op {
@@ -43,8 +49,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type F: Copy;
     /// 16 numbers of i32.
     type I: Copy;
-    /// 16 pairs of i16.
-    type Pairs: Copy;
+    /// 8 inputs of 16 columns of i8.
+    type Octets: Copy;
+    /// 8 inputs of a row, the same for all columns.
+    type Octet: Copy;
 
     /// Asks for memory that will be read soon; whether there is any at `at` does not matter.
     fn prefetch<T>(self, at: *const T);
@@ -90,12 +98,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn store_i32(self, x: Self::I, to: &mut [i32; LANES]);
     /// The nearest f32.
     fn to_f32(self, x: Self::I) -> Self::F;
-    /// The nearest integers, the even one of two; for numbers within 2^15.
-    fn to_i16(self, x: Self::F, to: &mut [i16; LANES]);
-    /// Widens pairs of i8, the two of column 0 first.
-    fn widen(self, from: &[[i8; 2]; LANES]) -> Self::Pairs;
-    /// The same pair in all columns.
-    fn splat_pair(self, x: [i16; 2]) -> Self::Pairs;
-    /// `c + a0 b0 + a1 b1`, in i32 that wraps.
-    fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Self::I) -> Self::I;
+    /// 128 and the nearest integers, the even one of two; for numbers within 127.
+    fn to_u8(self, x: Self::F, to: &mut [u8; LANES]);
+    /// From memory.
+    fn load_octets(self, from: &Octets) -> Self::Octets;
+    /// The same inputs for all columns.
+    fn splat_octet(self, x: Octet) -> Self::Octet;
+    /// `c` and the sum of the 8 products. Those of the inputs 0, 1, 4 and 5 have to fit 16 bits together, and
+    /// those of the others.
+    fn dot(self, x: Self::Octet, w: Self::Octets, c: Self::I) -> Self::I;
 }

@@ -3,7 +3,7 @@
 //! Invariant: no intrinsics and no `unsafe`, so that an interpreter can run it. It multiplies and adds
 //! in two roundings, since a fused one is a function call where the target has none.
 
-use super::{LANES, Simd};
+use super::{LANES, Octet, Octets, Simd};
 
 /// Plain Rust.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,8 @@ impl Simd for Portable {
 
     type F = [f32; LANES];
     type I = [i32; LANES];
-    type Pairs = [[i16; 2]; LANES];
+    type Octets = Octets;
+    type Octet = Octet;
 
     #[inline(always)]
     fn prefetch<T>(self, _at: *const T) {}
@@ -151,29 +152,34 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn to_i16(self, x: Self::F, to: &mut [i16; LANES]) {
-        #[expect(clippy::cast_possible_truncation, reason = "integers within i16")]
-        let rounded = self.round(x).map(|x| x as i16);
+    fn to_u8(self, x: Self::F, to: &mut [u8; LANES]) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "integers within 127, and 128 more"
+        )]
+        let rounded = self.round(x).map(|x| (x + 128.0) as u8);
         *to = rounded;
     }
 
     #[inline(always)]
-    fn widen(self, from: &[[i8; 2]; LANES]) -> Self::Pairs {
-        from.map(|[first, second]| [i16::from(first), i16::from(second)])
+    fn load_octets(self, from: &Octets) -> Self::Octets {
+        *from
     }
 
     #[inline(always)]
-    fn splat_pair(self, x: [i16; 2]) -> Self::Pairs {
-        [x; LANES]
+    fn splat_octet(self, x: Octet) -> Self::Octet {
+        x
     }
 
     #[inline(always)]
-    fn dot(self, a: Self::Pairs, b: Self::Pairs, mut c: Self::I) -> Self::I {
-        for ((a, b), c) in a.iter().zip(&b).zip(&mut c) {
-            let product = |a: i16, b: i16| i32::from(a).wrapping_mul(i32::from(b));
-            *c = c
-                .wrapping_add(product(a[0], b[0]))
-                .wrapping_add(product(a[1], b[1]));
+    fn dot(self, x: Self::Octet, w: Self::Octets, mut c: Self::I) -> Self::I {
+        for (x, w) in x.iter().zip(&w) {
+            for (w, c) in w.iter().zip(&mut c) {
+                for (x, w) in x.iter().zip(w) {
+                    *c = c.wrapping_add(i32::from(*x) * i32::from(*w));
+                }
+            }
         }
         c
     }

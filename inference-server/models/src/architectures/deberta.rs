@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 
 use super::deberta_attention::RelativeAttention;
 use super::deberta_config::DebertaConfig;
-use super::deberta_positions::{Distances, Relative, Rows, relative_table};
+use super::deberta_positions::{Buckets, Places, Relative, relative_table};
 use super::head::DenseHead;
 use super::post_norm::{Names, PostNormLayer, Sizes};
 use super::stack::through;
@@ -155,24 +155,22 @@ impl Deberta {
 
     /// Where each distance of so many tokens is in the table.
     fn distances(&self, tokens: usize) -> Vec<u32> {
-        let distances = Distances {
+        let buckets = Buckets {
             buckets: self.config.buckets(),
             farthest: self.config.max_relative(),
         };
-        distances.rows(tokens, self.config.span())
+        buckets.rows(tokens, self.config.span())
     }
 }
 
 impl Architecture for Deberta {
     fn forward(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let x = self.embed(pass)?;
-        let ranges = pass.batch().ranges();
-        let rows = ranges.map(|range| Rows::of(pass, self.distances(range.len())));
-        let rows: Vec<_> = rows.collect::<Result<_>>()?;
+        let places = Places::of(pass, |tokens| self.distances(tokens))?;
         let mix = |(layer, relative): &Layer, x: &Tensor| {
             let projected = layer.project(pass, x)?;
             self.attention
-                .mix(pass, &projected, relative.as_ref(), &rows)
+                .mix(pass, &projected, relative.as_ref(), &places)
         };
         let finish = |(layer, _): &Layer, x: &Tensor, mixed: &Tensor| layer.finish(pass, x, mixed);
         let x = through(&self.layers, x, &pass.firsts(), mix, finish)?;

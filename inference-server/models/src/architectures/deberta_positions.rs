@@ -13,16 +13,25 @@ use super::deberta_config::DebertaConfig;
 use super::post_norm::PostNormLayer;
 use crate::backend::Backend;
 use crate::error::LoadError;
-use crate::layers::{Bias, LayerNorm, Linear, Pass};
+use crate::layers::{Bias, Distances, LayerNorm, Linear, Pass, RelativePositions};
 use crate::packed::Packed;
 use crate::weights::Weights;
 
 /// Makes the scores of relative positions in one layer.
 #[derive(Debug)]
-pub(super) struct Relative {
-    /// Keys of positions, `[heads, width, 2 span]`; there with c2p.
+pub(super) enum Relative {
+    /// By kernels.
+    Here(RelativePositions),
+    /// On a device.
+    There(Tables),
+}
+
+/// Keys and queries of positions on a device.
+#[derive(Debug)]
+pub(super) struct Tables {
+    /// Keys, `[heads, width, 2 span]`; there with c2p.
     keys: Option<Tensor>,
-    /// Queries of positions, the same way; there with p2c.
+    /// Queries, the same way; there with p2c.
     queries: Option<Tensor>,
 }
 
@@ -39,21 +48,15 @@ impl Relative {
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
         let nothing = Packed::default();
         let pass = Pass::new(&nothing, weights.backend(), weights.threads());
-        let split = |x: Tensor| split_heads(&x, heads).map_err(LoadError::tensor(prefix));
         let own = |name: &str| -> std::result::Result<Tensor, LoadError> {
             let name = format!("{prefix}.attention.self.{name}");
             let linear = Linear::load(weights, &name, (hidden, hidden), Bias::Needed)?;
             let projected = linear.forward(&pass, table);
-            split(projected.map_err(LoadError::tensor(&name))?)
+            projected.map_err(LoadError::tensor(&name))
         };
         let shared = || {
             let projected = layer.project(&pass, table);
             projected.map_err(LoadError::tensor(prefix))
-        };
-        let turned = |x: Tensor| {
-            x.transpose(1, 2)
-                .and_then(|x| x.contiguous())
-                .map_err(LoadError::tensor(prefix))
         };
         let [shared_query, shared_key, _] = if config.share_att_key {
             shared()?.map(Some)
@@ -62,11 +65,27 @@ impl Relative {
         };
         let of = |kind: &str, shared: Option<Tensor>, name: &str| {
             let kept = config.has(kind).then_some(shared);
-            kept.map(|shared| shared.map_or_else(|| own(name), &split))
+            kept.map(|shared| shared.map_or_else(|| own(name), Ok))
                 .transpose()
         };
         let keys = of("c2p", shared_key, "pos_key_proj")?;
         let queries = of("p2c", shared_query, "pos_query_proj")?;
+        let made = match weights.backend() {
+            Backend::Kernels(kernels) => {
+                let tables = [keys.as_ref(), queries.as_ref()];
+                let width = hidden / heads.max(1);
+                RelativePositions::new(*kernels, tables, (heads, width)).map(Self::Here)
+            }
+            Backend::Tensors(_) => Tables::new(keys, queries, heads).map(Self::There),
+        };
+        made.map_err(LoadError::tensor(prefix))
+    }
+}
+
+impl Tables {
+    /// Of `[2 span, hidden]` each.
+    fn new(keys: Option<Tensor>, queries: Option<Tensor>, heads: usize) -> Result<Self> {
+        let turned = |x: Tensor| split_heads(&x, heads)?.transpose(1, 2)?.contiguous();
         Ok(Self {
             keys: keys.map(turned).transpose()?,
             queries: queries.map(turned).transpose()?,
@@ -129,35 +148,48 @@ pub(super) fn relative_table(
         .map_err(LoadError::tensor(&name))
 }
 
-/// Where each distance of a sequence is in the table: distance `i - tokens + 1` at place `i`.
+/// Where the distances of each sequence are in the table.
 #[derive(Debug)]
-pub(super) enum Rows {
-    /// Here.
-    Here(Vec<u32>),
-    /// On a device.
-    There {
-        /// The places of the distances.
-        rows: Tensor,
-        /// The positions.
-        positions: Tensor,
-        /// How far each position is from the last.
-        back: Tensor,
-    },
+pub(super) enum Places {
+    /// Those of the longest, which has those of all others in its middle.
+    Here(Distances),
+    /// Of each sequence, on a device.
+    There(Vec<Rows>),
+}
+
+impl Places {
+    /// Puts what `rows` says of sequences of so many tokens where `pass` computes, once for all layers.
+    pub(super) fn of(pass: &Pass<'_>, rows: impl Fn(usize) -> Vec<u32>) -> Result<Self> {
+        let lengths = pass.batch().ranges().map(|range| range.len());
+        match pass.backend() {
+            Backend::Kernels(_) => Ok(Self::Here(Distances(rows(lengths.max().unwrap_or(1))))),
+            Backend::Tensors(place) => lengths
+                .map(|length| Rows::new(rows(length), &place.device))
+                .collect::<Result<_>>()
+                .map(Self::There),
+        }
+    }
+}
+
+/// Where each distance of a sequence is in the table, on a device.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Distance `i - tokens + 1` at place `i`.
+    table: Tensor,
+    /// The positions.
+    positions: Tensor,
+    /// How far each position is from the last.
+    back: Tensor,
 }
 
 impl Rows {
-    /// Puts `rows` where `pass` computes, once for all layers.
-    pub(super) fn of(pass: &Pass<'_>, rows: Vec<u32>) -> Result<Self> {
-        let place = match pass.backend() {
-            Backend::Kernels(_) => return Ok(Self::Here(rows)),
-            Backend::Tensors(place) => place,
-        };
+    fn new(rows: Vec<u32>, device: &Device) -> Result<Self> {
         let positions: Vec<u32> = (0..).take(rows.len().div_ceil(2)).collect();
         let back: Vec<u32> = positions.iter().rev().copied().collect();
-        Ok(Self::There {
-            rows: Tensor::new(rows, &place.device)?,
-            positions: Tensor::new(positions, &place.device)?,
-            back: Tensor::new(back, &place.device)?,
+        Ok(Self {
+            table: Tensor::new(rows, device)?,
+            positions: Tensor::new(positions, device)?,
+            back: Tensor::new(back, device)?,
         })
     }
 
@@ -165,33 +197,23 @@ impl Rows {
     pub(super) fn places(&self, queries: Range<usize>, tokens: usize) -> Result<Tensor> {
         let size = (queries.len(), tokens);
         // Row q, column k is the distance q - k, which lies at tokens - 1 + q - k.
-        match self {
-            Self::Here(rows) => {
-                let index: Vec<u32> = queries
-                    .flat_map(|query| rows.iter().skip(query).take(tokens).rev().copied())
-                    .collect();
-                Tensor::from_vec(index, size, &Device::Cpu)
-            }
-            Self::There {
-                rows,
-                positions,
-                back,
-            } => {
-                let queries = positions.narrow(0, queries.start, queries.len())?;
-                let index = queries.unsqueeze(1)?.broadcast_add(&back.unsqueeze(0)?)?;
-                rows.index_select(&index.flatten_all()?, 0)?.reshape(size)
-            }
-        }
+        let queries = self.positions.narrow(0, queries.start, queries.len())?;
+        let index = queries
+            .unsqueeze(1)?
+            .broadcast_add(&self.back.unsqueeze(0)?)?;
+        self.table
+            .index_select(&index.flatten_all()?, 0)?
+            .reshape(size)
     }
 }
 
 /// How distances are put into the rows of the table.
-pub(super) struct Distances {
+pub(super) struct Buckets {
     pub(super) buckets: Option<usize>,
     pub(super) farthest: usize,
 }
 
-impl Distances {
+impl Buckets {
     /// Rows of the distances `1 - tokens` to `tokens - 1`, in a table of `span` rows on each side.
     #[expect(
         clippy::cast_possible_wrap,
@@ -240,7 +262,7 @@ mod tests {
 
     #[test]
     fn near_distances_have_a_bucket_each_and_far_ones_share() {
-        let distances = Distances {
+        let distances = Buckets {
             buckets: Some(32),
             farthest: 512,
         };
@@ -255,7 +277,7 @@ mod tests {
     #[test]
     fn counts_that_make_no_sense_do_no_harm() {
         for (buckets, farthest) in [(1, 1), (2, 1), (3, 2), (1 << 24, 1), (32, 17)] {
-            let rows = Distances {
+            let rows = Buckets {
                 buckets: Some(buckets),
                 farthest,
             }

@@ -289,6 +289,11 @@ impl Architecture for Decoder {
         self.readout.counted(ids)
     }
 
+    fn looks_back_alone(&self) -> bool {
+        let local = self.local_rotary.as_ref();
+        self.rotary.is_of_positions_alone() && local.is_none_or(Rotary::is_of_positions_alone)
+    }
+
     fn inputs(&self) -> Inputs {
         Inputs {
             kind: Kind::Decoder,

@@ -218,6 +218,10 @@ impl Architecture for Gpt2 {
         self.readout.counted(ids)
     }
 
+    fn looks_back_alone(&self) -> bool {
+        true
+    }
+
     fn inputs(&self) -> Inputs {
         Inputs {
             kind: Kind::Decoder,

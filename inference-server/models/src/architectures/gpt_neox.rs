@@ -191,6 +191,10 @@ impl Architecture for Neox {
         self.readout.counted(ids)
     }
 
+    fn looks_back_alone(&self) -> bool {
+        self.rotary.is_of_positions_alone()
+    }
+
     fn inputs(&self) -> Inputs {
         Inputs {
             kind: Kind::Decoder,

@@ -61,6 +61,12 @@ pub trait Architecture: Send + Sync + std::fmt::Debug {
         ids
     }
 
+    /// Whether what it computes for a token depends on that token and those before it alone, so that sequences which
+    /// begin alike may share what they have in common.
+    fn looks_back_alone(&self) -> bool {
+        false
+    }
+
     /// What it can be fed.
     fn inputs(&self) -> Inputs;
 }

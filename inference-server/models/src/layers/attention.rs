@@ -5,9 +5,10 @@
 
 use candle_core::{Result, Tensor};
 pub use kernels::Reach;
-use kernels::{Heads, Kernels};
+use kernels::{Heads, KernelError, Sequences};
 
 use super::pass::{Pass, matrix, numbers, refused};
+use super::relative::{Distances, RelativePositions};
 use super::scores;
 use crate::backend::Backend;
 
@@ -62,41 +63,45 @@ impl Attention {
             Backend::Kernels(kernels) => *kernels,
             Backend::Tensors(place) => return scores::mix(self, pass, place, [query, key, value]),
         };
-        let (tokens, width) = query.dims2()?;
-        let mut out = vec![0.0; tokens * width];
-        numbers(query, |query| {
-            numbers(key, |key| {
-                numbers(value, |value| {
-                    self.fill(pass, kernels, [query, key, value], &mut out)
-                })
-            })
-        })?;
-        matrix(out, tokens, width)
+        let sequences = Sequences {
+            ends: pass.batch().ends(),
+            before: pass.before(),
+        };
+        let pool = pass.pool(self.work(pass));
+        mixed([query, key, value], |[query, key, value], out| {
+            let grouped = |x| Heads::alone(x, self.groups, self.width);
+            let query = Heads::alone(query, self.heads, self.width);
+            let inputs = [query, grouped(key), grouped(value)];
+            kernels.shared_attention(pool, &self.numbers(), sequences, inputs, out)
+        })
     }
 
-    fn fill(
+    /// The same by kernels, with what `distances` adds to the scores of `positions`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn mix_relative(
         &self,
         pass: &Pass<'_>,
-        kernels: Kernels,
-        inputs: [&[f32]; 3],
-        out: &mut [f32],
-    ) -> Result<()> {
-        let [query, key, value] = inputs;
+        inputs: [&Tensor; 3],
+        positions: &RelativePositions,
+        distances: &Distances,
+    ) -> Result<Tensor> {
         let ends = pass.batch().ends();
-        let pairs = pass.batch().ranges().map(|range| range.len().pow(2));
-        let work = pairs.sum::<usize>().saturating_mul(self.heads * self.width);
-        let grouped = |values| Heads::alone(values, self.groups, self.width);
-        kernels
-            .attention(
-                pass.pool(work),
-                &self.numbers(),
-                ends,
-                Heads::alone(query, self.heads, self.width),
-                grouped(key),
-                grouped(value),
-                out,
-            )
-            .map_err(refused)
+        let pool = pass.pool(self.work(pass));
+        let relative = positions.at(distances);
+        mixed(inputs, |inputs, out| {
+            let inputs = inputs.map(|x| Heads::alone(x, self.heads, self.width));
+            let how = (&self.numbers(), &relative);
+            let kernels = positions.kernels();
+            kernels.relative_attention(pool, how, ends, inputs, out)
+        })
+    }
+
+    /// Multiplications of one of its two products.
+    fn work(&self, pass: &Pass<'_>) -> usize {
+        let pairs = pass.spans().map(|span| span.len() * span.end);
+        pairs.sum::<usize>().saturating_mul(self.heads * self.width)
     }
 
     #[expect(
@@ -113,4 +118,21 @@ impl Attention {
             reach: self.reach,
         }
     }
+}
+
+/// What `mix` makes of queries, keys and values, in the shape of the queries.
+fn mixed(
+    [query, key, value]: [&Tensor; 3],
+    mix: impl FnOnce([&[f32]; 3], &mut [f32]) -> std::result::Result<(), KernelError>,
+) -> Result<Tensor> {
+    let (tokens, width) = query.dims2()?;
+    let mut out = vec![0.0; tokens * width];
+    numbers(query, |query| {
+        numbers(key, |key| {
+            numbers(value, |value| {
+                mix([query, key, value], &mut out).map_err(refused)
+            })
+        })
+    })?;
+    matrix(out, tokens, width)
 }

@@ -4,6 +4,7 @@
 //! from layer to layer, and on a device what was made there for the batch. Must not know of any layer. Invariant:
 //! what is chosen here for speed (threads) changes no bit of what is computed.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, Device, Error, Result, Storage, Tensor};
@@ -12,6 +13,7 @@ use kernels::{Alone, KernelError, Pool, Quantised};
 use super::groups::Groups;
 use super::masks::Masks;
 use crate::backend::Backend;
+use crate::beginnings::Beginnings;
 use crate::packed::Packed;
 use crate::threads::Threads;
 
@@ -22,6 +24,8 @@ const FEW: usize = 1 << 18;
 #[derive(Debug)]
 pub struct Pass<'a> {
     batch: &'a Packed,
+    /// Where the tokens are that come before those of a sequence; empty where none has any.
+    before: &'a [Vec<Range<usize>>],
     backend: &'a Backend,
     threads: &'a Threads,
     room: Mutex<Quantised>,
@@ -34,12 +38,38 @@ impl<'a> Pass<'a> {
     pub fn new(batch: &'a Packed, backend: &'a Backend, threads: &'a Threads) -> Self {
         Self {
             batch,
+            before: &[],
             backend,
             threads,
             room: Mutex::default(),
             groups: OnceLock::new(),
             masks: Masks::default(),
         }
+    }
+
+    /// The same over sequences that begin alike, by kernels and for a model whose tokens look back alone.
+    pub fn over(batch: &'a Beginnings, backend: &'a Backend, threads: &'a Threads) -> Self {
+        let alike = batch.before().iter().any(|before| !before.is_empty());
+        Self {
+            before: if alike { batch.before() } else { &[] },
+            ..Self::new(batch.own(), backend, threads)
+        }
+    }
+
+    /// Where the tokens are that come before those of a sequence; empty where none has any.
+    pub(super) const fn before(&self) -> &'a [Vec<Range<usize>>] {
+        self.before
+    }
+
+    /// The positions of the tokens of each sequence that are its own.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> + Clone {
+        let before = self
+            .before
+            .iter()
+            .map(|runs| runs.iter().map(Range::len).sum());
+        let before = before.chain(std::iter::repeat(0));
+        let spans = before.zip(self.batch.ranges());
+        spans.map(|(before, own): (usize, _)| before..before + own.len())
     }
 
     /// The batch.
@@ -101,8 +131,7 @@ impl<'a> Pass<'a> {
 
     /// The position of each token in its sequence.
     pub fn positions(&self) -> Vec<u32> {
-        let ranges = self.batch.ranges();
-        ranges.flat_map(|range| (0..).take(range.len())).collect()
+        self.spans().flatten().map(index).collect()
     }
 
     /// The first token of each sequence, among all.
@@ -113,10 +142,19 @@ impl<'a> Pass<'a> {
             .collect()
     }
 
-    /// The last token of each sequence, among all.
+    /// The last token of each sequence, among all: of one that has none of its own, that of another.
     pub fn lasts(&self) -> Vec<u32> {
-        let last = |range: std::ops::Range<usize>| index(range.end.saturating_sub(1));
-        self.batch.ranges().map(last).collect()
+        let before = self.before.iter().map(|runs| runs.last().cloned());
+        let before = before.chain(std::iter::repeat(None));
+        let last = |(before, own): (Option<Range<usize>>, Range<usize>)| {
+            let end = if own.is_empty() {
+                before.map_or(0, |run| run.end)
+            } else {
+                own.end
+            };
+            index(end.saturating_sub(1))
+        };
+        before.zip(self.batch.ranges()).map(last).collect()
     }
 }
 

@@ -35,6 +35,11 @@ impl Rotary {
         }
     }
 
+    /// Whether a token is turned alike in texts of any length.
+    pub const fn is_of_positions_alone(&self) -> bool {
+        self.long.is_none()
+    }
+
     /// Angles of the positions of the tokens of a batch.
     ///
     /// # Errors
@@ -76,13 +81,14 @@ impl Rotary {
     }
 
     fn turns(&self, pass: &Pass<'_>) -> Turns {
-        let lengths = pass.batch().ranges().map(|range| range.len());
+        let spans = pass.spans();
         let is_long = |length: usize| match &self.long {
             None => false,
             Some((beyond, _)) => length > *beyond,
         };
         let longest = |long: bool| {
-            let lengths = lengths.clone().filter(|length| is_long(*length) == long);
+            let lengths = spans.clone().map(|span| span.end);
+            let lengths = lengths.filter(|length| is_long(*length) == long);
             lengths.max().unwrap_or_default()
         };
         let usual = longest(false);
@@ -91,9 +97,9 @@ impl Rotary {
             turns.extend(self.table(frequencies, longest(true)));
         }
         // Behind the rows of the usual frequencies are those of the others.
-        let rows = lengths.flat_map(|length| {
-            let first = if is_long(length) { usual } else { 0 };
-            first..first + length
+        let rows = spans.flat_map(|span| {
+            let first = if is_long(span.end) { usual } else { 0 };
+            first + span.start..first + span.end
         });
         Turns {
             pairs: self.usual.len(),
