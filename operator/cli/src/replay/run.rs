@@ -139,7 +139,7 @@ impl Replay {
 
     /// A hash of what is compared, and how.
     pub(super) fn fingerprint(&self) -> String {
-        self.design.fingerprint(&self.experiment)
+        self.design.fingerprint()
     }
 
     pub(super) const fn design(&self) -> &Design {

@@ -22,7 +22,7 @@ pub(super) fn reopen(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Optio
     // What won and waits for a human is to be what serves.
     let follows = conclusion.approved_at.is_none();
     let changed = step.state.epoch.as_ref().is_some_and(|epoch| {
-        epoch.fingerprint != design.fingerprint(seen.experiment)
+        epoch.fingerprint != design.fingerprint()
             || epoch.weights != weights(design)
             || (follows && revised(epoch, seen, design).is_some())
     });
@@ -60,16 +60,16 @@ pub(super) fn retire(step: &mut Step, seen: &Seen<'_>, design: &Design) {
 
 /// What is compared was changed while nothing was dealt, and then the experiment was stopped: the verdict is of
 /// what it is now.
-pub(super) fn settle(step: &mut Step, seen: &Seen<'_>, design: &Design) {
+pub(super) fn settle(step: &mut Step, design: &Design) {
     if let Some(epoch) = &mut step.state.epoch {
-        epoch.fingerprint = design.fingerprint(seen.experiment);
+        epoch.fingerprint = design.fingerprint();
         epoch.weights = weights(design);
     }
 }
 
 /// Opens the first epoch, or the next where what it rests on has changed.
 pub(super) fn advance(step: &mut Step, seen: &Seen<'_>, design: &Design) {
-    let fingerprint = design.fingerprint(seen.experiment);
+    let fingerprint = design.fingerprint();
     let weights = weights(design);
     gone(step, seen, design);
     let reason = match &step.state.epoch {

@@ -127,7 +127,7 @@ fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static s
         "a human has stopped it; everybody is control's".to_owned(),
         Action::ReturnToControl,
     );
-    epoch::settle(step, seen, design);
+    epoch::settle(step, design);
     conclude(step, design, seen.now, outcome);
     step.standing = concluded(&step.state);
     Ok("aborted: everybody is control's")

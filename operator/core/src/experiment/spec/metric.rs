@@ -8,6 +8,7 @@ use crds::v1alpha1::ab_experiment::{
     Amount, Direction as Written, Kind, Metric as Asked, Mode, Role, Signal, Test,
 };
 use crds::value::Decimal;
+use serde_json::{Value, json};
 use stats::margins::{Direction, RelativeMargin};
 use stats::{Importance, Scale};
 
@@ -107,6 +108,24 @@ impl Metric {
     /// Whether it is a goal that humans meet.
     pub fn is_human_goal(&self) -> bool {
         self.role == Role::Goal && matches!(self.source, Source::Event(_))
+    }
+
+    /// All that is compared, in one spelling.
+    pub(super) fn canonical(&self) -> Value {
+        let clip = self.clip.as_ref();
+        json!({
+            "name": self.name,
+            "role": self.role,
+            "kind": self.kind,
+            "source": format!("{:?}", self.source),
+            "direction": format!("{:?}", self.direction),
+            "test": self.test,
+            "margin": format!("{:?}", self.margin),
+            "smallest": format!("{:?}", self.smallest),
+            "absoluteMax": self.absolute_max,
+            "clip": clip.map(|(min, max)| [figures::number(min), figures::number(max)]),
+            "importance": format!("{:?}", self.importance),
+        })
     }
 
     /// A mean as its readers know it: milliseconds where logarithms of them are compared, and then the

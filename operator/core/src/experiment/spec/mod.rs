@@ -184,19 +184,19 @@ impl Design {
         self.variants.first().map_or("", |first| &first.name)
     }
 
-    /// A hash of everything but variants and their revisions that opens an epoch when it changes.
-    pub fn fingerprint(&self, experiment: &ABExperiment) -> String {
-        let spec = &experiment.spec;
+    /// A hash of everything but variants and their revisions that opens an epoch when it changes. It is of
+    /// what was read: another spelling of the same number is no change.
+    pub fn fingerprint(&self) -> String {
         canonical::short_hash(&canonical::to_value(&json!({
-            "mode": spec.mode,
-            "control": spec.control,
+            "mode": self.mode,
+            "control": self.control(),
             "key": self.key,
             "salt": self.salt,
-            "metrics": spec.metrics,
-            "goalPolicy": spec.goal_policy,
-            "alpha": spec.analysis.alpha,
-            "srmAlpha": spec.analysis.srm_alpha,
-            "method": spec.analysis.method,
+            "metrics": self.metrics.iter().map(Metric::canonical).collect::<Vec<_>>(),
+            "goalPolicy": self.goal_policy,
+            "alpha": self.alpha.get(),
+            "srmAlpha": self.srm_alpha.get(),
+            "method": self.method,
         })))
     }
 }

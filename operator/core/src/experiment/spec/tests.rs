@@ -119,10 +119,8 @@ fn a_goal_that_humans_meet_takes_a_day_and_another_one_an_hour() {
 #[test]
 fn what_is_compared_has_a_fingerprint_and_what_is_not_has_no_part_in_it() {
     let print = |patch: Value| {
-        let experiment = experiment(&patch);
-        Design::read(&experiment, None)
-            .unwrap()
-            .fingerprint(&experiment)
+        let design = Design::read(&experiment(&patch), None);
+        design.unwrap().fingerprint()
     };
     let plain = print(json!({}));
     for same in [
@@ -130,6 +128,7 @@ fn what_is_compared_has_a_fingerprint_and_what_is_not_has_no_part_in_it() {
         json!({"decision": {"requireApproval": false}}),
         json!({"suspend": true}),
         json!({"schedule": {"maxDuration": "300h"}}),
+        json!({"analysis": {"alpha": "0.050"}}),
     ] {
         assert_eq!(print(same.clone()), plain, "{same}");
     }
