@@ -142,6 +142,7 @@ impl Queue {
         }
         let item = |task: Task| Item {
             tokens: task.cost,
+            whole: task.sequence.ids.len(),
             payload: task,
         };
         let items = tasks.into_iter().map(item);

@@ -4,8 +4,8 @@
 //! Requests share the engine by deficit round robin (Shreedhar and Varghese 1995): each in its turn
 //! may spend [`QUANTUM`] tokens more, so that a short request passes a long one after a bounded
 //! number of tokens, and a long one gets its turn all the same. Invariants: the items of one request
-//! keep their order; a batch stays within the token budget unless its only item is larger; nothing
-//! is lost and nothing comes twice.
+//! keep their order; a batch stays within the token budget unless its only item is larger, or for what the
+//! items of its first request begin with; nothing is lost and nothing comes twice.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -16,8 +16,10 @@ pub const QUANTUM: usize = 512;
 /// One sequence that waits.
 #[derive(Debug)]
 pub struct Item<T> {
-    /// What it costs.
+    /// What it costs behind the one before it in its request.
     pub tokens: usize,
+    /// What it costs where that one is in another batch.
+    pub whole: usize,
     /// What it is.
     pub payload: T,
 }
@@ -49,6 +51,32 @@ pub struct Batch<T> {
     pub ready: Vec<T>,
     /// Too late to be computed.
     pub late: Vec<T>,
+}
+
+/// What a batch has so far.
+#[derive(Debug, Default)]
+struct Spent {
+    tokens: usize,
+    /// The requests that have items in it.
+    requests: Vec<u64>,
+}
+
+impl Spent {
+    /// What the batch would have more. What the items of one request begin with is computed once in it, and is for
+    /// nothing for the first request alone: else a batch of many requests would be many times its budget.
+    fn cost<T>(&self, request: u64, item: &Item<T>) -> usize {
+        if self.requests.is_empty() || self.requests.contains(&request) {
+            item.tokens
+        } else {
+            item.whole
+        }
+    }
+
+    fn take(&mut self, request: u64) {
+        if !self.requests.contains(&request) {
+            self.requests.push(request);
+        }
+    }
 }
 
 impl<T> Scheduler<T> {
@@ -110,7 +138,7 @@ impl<T> Scheduler<T> {
             ready: Vec::new(),
             late: Vec::new(),
         };
-        let mut spent = 0;
+        let mut spent = Spent::default();
         while let Some(mut one) = self.waiting.pop_front() {
             let head = one.items.front();
             if head.is_none_or(|item| is_cancelled(&item.payload)) {
@@ -138,19 +166,21 @@ impl<T> Scheduler<T> {
     }
 
     /// Takes of `one` what its credit and the budget allow; answers whether the budget is spent.
-    fn spend(&mut self, one: &mut Waiting<T>, spent: &mut usize, ready: &mut Vec<T>) -> bool {
+    fn spend(&mut self, one: &mut Waiting<T>, spent: &mut Spent, ready: &mut Vec<T>) -> bool {
         while let Some(item) = one.items.pop_front() {
+            let cost = spent.cost(one.request, &item);
             if item.tokens > one.credit {
                 one.items.push_front(item);
                 return false;
             }
-            if !ready.is_empty() && *spent + item.tokens > self.budget {
+            if !ready.is_empty() && spent.tokens + cost > self.budget {
                 one.items.push_front(item);
                 return true;
             }
             one.credit -= item.tokens;
             one.tokens -= item.tokens;
-            *spent += item.tokens;
+            spent.tokens += cost;
+            spent.take(one.request);
             self.tokens -= item.tokens;
             ready.push(item.payload);
         }
@@ -178,6 +208,7 @@ mod tests {
     ) {
         let item = |(place, &tokens): (usize, &usize)| Item {
             tokens,
+            whole: tokens,
             payload: (id, place, tokens, left),
         };
         queue.push(id as u64, deadline, tokens.iter().enumerate().map(item));
@@ -276,5 +307,26 @@ mod tests {
             .iter()
             .find(|batch| batch.iter().any(|item| item.0 == 0));
         assert_eq!(alone.map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn one_request_of_a_batch_has_what_its_items_begin_with_for_nothing_and_no_other() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut queue = Scheduler::new(1_024);
+        for id in 0..10 {
+            // Answers of 60 tokens to a prompt of 900.
+            let item = |place| Item {
+                tokens: 60,
+                whole: 960,
+                payload: (id, place, 60, false),
+            };
+            queue.push(id as u64, later, (0..4).map(item));
+        }
+        while !queue.is_empty() {
+            let batch = queue.take(Instant::now(), |_| false);
+            let mut ids: Vec<usize> = batch.ready.iter().map(|item| item.0).collect();
+            ids.dedup();
+            assert_eq!((ids.len(), batch.ready.len()), (1, 4), "{ids:?}");
+        }
     }
 }

@@ -169,7 +169,29 @@ impl LocalEngine {
         if !places.is_empty() {
             pass(&part, &places)?;
         }
+        self.alone_where_undefined(sequences, &mut logits)?;
         Ok(logits)
+    }
+
+    /// What is no number may come from tokens of another sequence, which the kernels weigh with 0: 0 times
+    /// infinity is none. Computed alone it is the sequence's own, or none.
+    fn alone_where_undefined(
+        &self,
+        sequences: &[(&[u32], &[u32])],
+        logits: &mut Logits,
+    ) -> Result<(), EngineError> {
+        if sequences.len() < 2 {
+            return Ok(());
+        }
+        for (row, sequence) in logits.iter_mut().zip(sequences) {
+            if row.iter().all(|logit| logit.is_finite()) {
+                continue;
+            }
+            if let Some(own) = self.apart(std::slice::from_ref(sequence))?.pop() {
+                *row = own;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -143,8 +143,11 @@ impl Scores {
     /// nothing is added: they are no answer together.
     #[must_use]
     pub fn extend(&mut self, part: Self) -> bool {
-        let one = |of: &Self| (of.by.revision.clone(), of.by.digest.clone());
-        if !Arc::ptr_eq(&self.by, &part.by) && one(self) != one(&part) {
+        let (by, other) = (&self.by, &part.by);
+        let is_one = by.revision == other.revision
+            && by.digest == other.digest
+            && (by.label, by.native) == (other.label, other.native);
+        if !is_one {
             return false;
         }
         self.scores.extend(part.scores);

@@ -34,6 +34,13 @@ pub(crate) struct App<S> {
     pub(crate) feedback: Option<Arc<dyn Feedback>>,
 }
 
+impl<S> App<S> {
+    /// Whether routers ask, who have none but their own word for it: where nobody is asked for credentials.
+    pub(crate) fn is_behind_routers(&self) -> bool {
+        self.edge.auth.is_open() && self.cache.is_behind_routers()
+    }
+}
+
 /// A model that serves: a request keeps the one it began with.
 pub(crate) struct Served<S> {
     pub(crate) scorer: S,

@@ -40,7 +40,7 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         let (parts, body) = request.into_parts();
         let settings = &app.settings;
         // What the routers of a server send was within their own limit, which is not known here.
-        let is_relayed = app.cache.is_behind_routers() && is_internal(&parts);
+        let is_relayed = app.is_behind_routers() && is_internal(&parts);
         let limit = if is_relayed {
             app.edge.bodies.most()
         } else {
@@ -48,6 +48,10 @@ impl<S: Scorer> FromRequest<Arc<App<S>>> for Payload {
         };
         require_length(&parts.headers, limit)?;
         let codings = codings::codings(&parts.headers)?;
+        if is_relayed && !codings.is_empty() {
+            // What comes out of it would be as large as all bodies together before anybody counts it.
+            return Err(Problem::unsupported_media_type("routers do not compress").into());
+        }
         let kind = kind(&parts)?;
         let held = app.edge.bodies.begin().map_err(|full| no_room(app, full))?;
         let read = read(body, limit, held);

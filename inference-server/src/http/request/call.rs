@@ -192,7 +192,7 @@ impl<S: Scorer> Call<S> {
         question: Question,
     ) -> Result<Result<Scores, ScoreError>, Failure> {
         let settings = &self.app.settings;
-        if !self.app.cache.is_behind_routers() {
+        if !self.app.is_behind_routers() {
             require_fit(&question, &settings.limits)?;
         }
         let most = settings.timeout.max(settings.evaluate_timeout);

@@ -120,11 +120,12 @@ fn step(
 
 /// Whether the new revision takes its share beside the old one: a rollout that began so ends so, whatever
 /// strategy the spec asks for now. That is the next one's.
-fn is_beside(state: &State, stable: &Side) -> bool {
+pub(super) fn is_beside(state: &State, stable: &Side) -> bool {
     match state.rollout.as_ref().map(|rollout| rollout.stage) {
-        Some(Stage::Step { .. } | Stage::Approval) => true,
+        // Who is on its way out has served beside the other.
+        Some(Stage::Step { .. } | Stage::Approval | Stage::Retreat | Stage::RollBack) => true,
         Some(Stage::Promote) => stable.pods.wanted > 0,
-        Some(Stage::Load | Stage::Retreat | Stage::RollBack) | None => false,
+        Some(Stage::Load) | None => false,
     }
 }
 

@@ -380,6 +380,19 @@ fn a_moment_without_stable_makes_nobody_of_a_revision_that_is_on_its_way_out() {
 }
 
 #[test]
+fn a_strategy_that_changes_in_flight_is_that_of_the_next_rollout() {
+    let stable = side(Health::Ready, 2);
+    let stopped = side(Health::Ready, 0);
+    for (name, state) in stages() {
+        let begins = ["at rest", "Load"].contains(&name);
+        assert_eq!(super::decide::is_beside(&state, &stable), !begins, "{name}");
+    }
+    // Of one that stopped the old pods first nothing is left to be beside of.
+    let last = rolling(Stage::Promote, 0);
+    assert!(!super::decide::is_beside(&last, &stopped));
+}
+
+#[test]
 fn a_moment_without_stable_ends_no_pause_of_a_human() {
     let mut state = rolling(Stage::Promote, 50);
     state.rollout.as_mut().unwrap().paused = true;
