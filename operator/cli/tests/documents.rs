@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,20 +37,9 @@ fn examples(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_worked_example_prints_what_is_written() {
-    let folder = tempfile::tempdir().unwrap();
-    // kubectl finds a plugin by its name; nothing else of it is needed.
-    let kubectl = folder.path().join("kubectl");
-    fs::write(
-        &kubectl,
-        format!("#!/bin/sh\n[ \"$1\" = rewards ] && shift && exec {PROGRAM} \"$@\"\n"),
-    )
-    .unwrap();
-    fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!(
-        "{}:{}",
-        folder.path().display(),
-        std::env::var("PATH").unwrap()
-    );
+    // kubectl finds a plugin by its name; nothing else of it is needed. A script would not do: while another test
+    // forks it may be open for writing still, and the shell goes on to the kubectl of the machine.
+    let kubectl = format!("kubectl() {{ shift && {PROGRAM} \"$@\"; }}\n");
     let examples = examples(&fs::read_to_string(repository().join("docs/experiments.md")).unwrap());
     assert!(
         examples.len() >= 2,
@@ -59,9 +47,8 @@ fn the_worked_example_prints_what_is_written() {
     );
     for (commands, printed) in examples {
         let outcome = Command::new("sh")
-            .args(["-ec", &commands])
+            .args(["-ec", &format!("{kubectl}{commands}")])
             .current_dir(repository())
-            .env("PATH", &path)
             .output()
             .unwrap();
         let (told, wrong) = (

@@ -380,6 +380,20 @@ fn a_moment_without_stable_makes_nobody_of_a_revision_that_is_on_its_way_out() {
 }
 
 #[test]
+fn the_time_that_resume_gives_a_step_anew_is_what_the_status_stores() {
+    let patience = Duration::from_mins(1);
+    let stored = |state: &State, before| stored::store(state, before, patience, at(500));
+    let shown = stored(&rolling(step(2), 10), None);
+    let mut again = rolling(step(2), 10);
+    again.rollout.as_mut().unwrap().stage = Stage::Step {
+        index: 2,
+        since: at(400),
+    };
+    let shown = stored(&again, shown.as_ref()).unwrap();
+    assert_eq!(shown.step.unwrap().started_at.unwrap().0, at(400));
+}
+
+#[test]
 fn a_strategy_that_changes_in_flight_is_that_of_the_next_rollout() {
     let stable = side(Health::Ready, 2);
     let stopped = side(Health::Ready, 0);

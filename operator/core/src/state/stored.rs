@@ -247,9 +247,11 @@ pub fn store(
     let id = rollout.id();
     let ours = before.filter(|last| last.id == id);
     let wanted = step(rollout, now);
+    // A step has its own time, which `resume` gives anew; what else there is began when it was first shown.
+    let is_timed = matches!(rollout.stage, Stage::Step { .. });
     let same_step = ours
         .and_then(|last| last.step.clone())
-        .filter(|step| step.kind == wanted.kind && step.index == wanted.index);
+        .filter(|step| !is_timed && step.kind == wanted.kind && step.index == wanted.index);
     Some(RolloutStatus {
         id,
         revision: Some(rollout.revision.to_string()),
