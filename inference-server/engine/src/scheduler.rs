@@ -33,6 +33,8 @@ struct Waiting<T> {
     tokens: usize,
     deadline: Instant,
     credit: usize,
+    /// The last batch that has items of it.
+    batch: u64,
 }
 
 /// The queue.
@@ -42,6 +44,8 @@ pub struct Scheduler<T> {
     waiting: VecDeque<Waiting<T>>,
     budget: usize,
     tokens: usize,
+    /// Batches so far.
+    batches: u64,
 }
 
 /// What leaves the queue at once.
@@ -53,32 +57,6 @@ pub struct Batch<T> {
     pub late: Vec<T>,
 }
 
-/// What a batch has so far.
-#[derive(Debug, Default)]
-struct Spent {
-    tokens: usize,
-    /// The requests that have items in it.
-    requests: Vec<u64>,
-}
-
-impl Spent {
-    /// What the batch would have more. What the items of one request begin with is computed once in it, and is for
-    /// nothing for the first request alone: else a batch of many requests would be many times its budget.
-    fn cost<T>(&self, request: u64, item: &Item<T>) -> usize {
-        if self.requests.is_empty() || self.requests.contains(&request) {
-            item.tokens
-        } else {
-            item.whole
-        }
-    }
-
-    fn take(&mut self, request: u64) {
-        if !self.requests.contains(&request) {
-            self.requests.push(request);
-        }
-    }
-}
-
 impl<T> Scheduler<T> {
     /// A queue whose batches have at most `budget` tokens.
     pub const fn new(budget: usize) -> Self {
@@ -86,6 +64,7 @@ impl<T> Scheduler<T> {
             waiting: VecDeque::new(),
             budget,
             tokens: 0,
+            batches: 0,
         }
     }
 
@@ -111,6 +90,7 @@ impl<T> Scheduler<T> {
                 tokens,
                 deadline,
                 credit: QUANTUM,
+                batch: 0,
             });
         }
     }
@@ -138,7 +118,8 @@ impl<T> Scheduler<T> {
             ready: Vec::new(),
             late: Vec::new(),
         };
-        let mut spent = Spent::default();
+        self.batches += 1;
+        let mut spent = 0;
         while let Some(mut one) = self.waiting.pop_front() {
             let head = one.items.front();
             if head.is_none_or(|item| is_cancelled(&item.payload)) {
@@ -166,21 +147,27 @@ impl<T> Scheduler<T> {
     }
 
     /// Takes of `one` what its credit and the budget allow; answers whether the budget is spent.
-    fn spend(&mut self, one: &mut Waiting<T>, spent: &mut Spent, ready: &mut Vec<T>) -> bool {
+    fn spend(&mut self, one: &mut Waiting<T>, spent: &mut usize, ready: &mut Vec<T>) -> bool {
         while let Some(item) = one.items.pop_front() {
-            let cost = spent.cost(one.request, &item);
+            // What the items of a request begin with is computed once in a batch, and is for nothing for the first
+            // request alone: else a batch of many requests would be many times its budget.
+            let cost = if ready.is_empty() || one.batch == self.batches {
+                item.tokens
+            } else {
+                item.whole
+            };
             if item.tokens > one.credit {
                 one.items.push_front(item);
                 return false;
             }
-            if !ready.is_empty() && spent.tokens + cost > self.budget {
+            if !ready.is_empty() && *spent + cost > self.budget {
                 one.items.push_front(item);
                 return true;
             }
             one.credit -= item.tokens;
             one.tokens -= item.tokens;
-            spent.tokens += cost;
-            spent.take(one.request);
+            *spent += cost;
+            one.batch = self.batches;
             self.tokens -= item.tokens;
             ready.push(item.payload);
         }
