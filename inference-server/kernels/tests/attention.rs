@@ -13,7 +13,7 @@ mod common;
 
 use std::ops::Range;
 
-use common::{Three, bits, numbers};
+use common::{Three, bits, near, numbers};
 use kernels::{Alone, Attention, Heads, KernelError, Kernels, Pool, Reach, Sequences};
 use proptest::prelude::*;
 
@@ -181,12 +181,7 @@ proptest! {
     fn blocks_give_what_all_pairs_give(case in case()) {
         let expected = case.naive();
         for kernels in Kernels::all() {
-            let found = case.run(kernels, &Alone);
-            prop_assert_eq!(found.len(), expected.len());
-            for (found, expected) in found.iter().zip(&expected) {
-                let error = (f64::from(*found) - expected).abs();
-                prop_assert!(error < 2e-5, "{} {} {}", kernels.isa(), found, expected);
-            }
+            near(kernels, &case.run(kernels, &Alone), &expected)?;
         }
     }
 

@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{Three, bits, numbers};
+use common::{Three, bits, near, numbers};
 use kernels::{Alone, Attention, Heads, Kernels, Pool, Positions, Reach, Relative};
 use proptest::prelude::*;
 
@@ -151,11 +151,7 @@ proptest! {
     fn blocks_give_what_all_pairs_and_their_distances_give(case in case()) {
         let expected = case.naive();
         for kernels in Kernels::all() {
-            let found = case.run(kernels, &Alone);
-            for (found, expected) in found.iter().zip(&expected) {
-                let error = (f64::from(*found) - expected).abs();
-                prop_assert!(error < 2e-5, "{} {} {}", kernels.isa(), found, expected);
-            }
+            near(kernels, &case.run(kernels, &Alone), &expected)?;
         }
     }
 

@@ -7,6 +7,7 @@
 )]
 
 use kernels::{Alone, Format, Isa, Kernels, Matrix, Packed, Pool, Quantised, Then};
+use proptest::prelude::*;
 
 /// Calls on three threads at once.
 pub(crate) struct Three;
@@ -31,6 +32,16 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
         ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// Checks numbers of `kernels` against those in f64.
+pub(crate) fn near(kernels: Kernels, found: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        let error = (f64::from(*found) - expected).abs();
+        prop_assert!(error < 2e-5, "{} {} {}", kernels.isa(), found, expected);
+    }
+    Ok(())
 }
 
 /// As a checkpoint has them.
