@@ -66,6 +66,10 @@ on_gpus() { # folder, replicas, maxSurge, minAvailable
     printf '  server: {args: [--device=cpu], image: "%s", resources: {limits: {nvidia.com/gpu: "1"}}}\n' "$(image inference-server)"
 }
 
+# The servers' pods, by uid; and once there are two, those on their way out being gone.
+pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }
+two_pods() { local i; for ((i = 0; i < 300; i++)); do [[ $(pods | wc -w) != 2 ]] || break; sleep 0.2; done; }
+
 # A human's click.
 command() { kubectl -n demo annotate --overwrite rwm helpfulness "betterai.dev/command=$1/$RANDOM$RANDOM" >/dev/null; } # verb
 

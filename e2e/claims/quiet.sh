@@ -8,7 +8,6 @@ operator_user=system:serviceaccount:betterai-system:betterai-operator
 versions() { kubectl -n demo get rwm,deployments,services,controllerrevisions,jobs,configmaps,roles,rolebindings,serviceaccounts,networkpolicies -o jsonpath='{range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}'; }
 # Of a resource; renewing the lease is no work.
 writes() { grep "\"username\":\"$operator_user\"" "$audit" | grep -v '"resource":"leases"' | grep -c "\"resource\":\"${1:-}" || true; }
-pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }
 
 # Ready comes before rest: the routers' answers to the last table are still to come, and pods that leave.
 at_rest() {
@@ -65,7 +64,7 @@ kubectl -n demo set env "$deployment" ADDED=1 >/dev/null
 for ((i = 0; i < 50; i++)); do [[ $(environment) != "$before" ]] || break; sleep 0.2; done
 same "$(environment)" "$before" "environment"
 kubectl -n demo rollout status "$deployment" --timeout=90s >/dev/null
-for ((i = 0; i < 300; i++)); do [[ $(pods | wc -w) != 2 ]] || break; sleep 0.2; done # those on their way out
+two_pods
 ready helpfulness
 
 claim "pinning what runs, and taking the pin away, moves no pod"

@@ -2,10 +2,9 @@
 # Another version of the operator, which builds other pods, takes over.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-pods() { kubectl -n demo get pods -l betterai.dev/component=server -o jsonpath='{.items[*].metadata.uid}'; }
 model tiny-reward-v2 | apply
 ready helpfulness
-for ((i = 0; i < 300; i++)); do [[ $(pods | wc -w) != 2 ]] || break; sleep 0.2; done # those on their way out
+two_pods
 
 other_operator() { # one that would build other pods
     kubectl -n betterai-system patch deployment betterai-operator --type=json \
