@@ -386,6 +386,8 @@ mod judged;
 #[cfg(test)]
 mod rollouts;
 #[cfg(test)]
+mod routers;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod surroundings;

@@ -56,7 +56,7 @@ pub(super) fn route(reading: &Reading<'_>, objects: &mut Objects) {
 /// Clients stay with a stable revision whose servers do not know the router's route until another one has all
 /// the traffic.
 fn front<'s>(reading: &Reading<'_>, state: &'s State) -> service::Front<'s> {
-    if leads_to_router(reading) {
+    if reading.leads_to_router() {
         return service::Front::Router;
     }
     let Some(stable) = state.stable() else {
@@ -73,17 +73,6 @@ fn front<'s>(reading: &Reading<'_>, state: &'s State) -> service::Front<'s> {
         return service::Front::Revision(stable);
     }
     service::Front::Router
-}
-
-/// Whether clients are led to the router already: then they stay, should it be away for a while.
-fn leads_to_router(reading: &Reading<'_>) -> bool {
-    let model = &reading.observed.model;
-    let name = names::endpoint(&model.name_any());
-    let mut services = reading.observed.children.services.iter();
-    let selector = services
-        .find(|service| service.name_any() == name)
-        .and_then(|service| service.spec.as_ref()?.selector.clone());
-    selector == Some(router::selector(model))
 }
 
 /// The router's pods, and what they may read.
@@ -113,7 +102,7 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State, objects: &mut Object
         replace,
     );
     // Clients that are led to the pods themselves need the way to them.
-    if leads_to_router(reading) {
+    if reading.leads_to_router() {
         objects.want(Kind::NetworkPolicy, &router::servers_policy(model), replace);
     }
     objects.want(Kind::Deployment, &deployment, replace);

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use super::rollouts::yes;
 use super::world::{DIGEST_1, DIGEST_2, TRY_AGAIN, Verify, World};
 use crate::observed::{Claim, Kind};
 use crate::reading::pods;
@@ -262,4 +263,38 @@ fn a_pod_whose_fetch_is_broken_off_is_given_time() {
     assert_eq!(pods::fatal(&pod(1, "SourceUnreachable")), None);
     assert!(pods::fatal(&pod(3, "SourceUnreachable")).is_some());
     assert!(pods::fatal(&pod(1, "DigestMismatch")).is_some());
+}
+
+#[test]
+fn a_path_that_a_volume_does_not_have_is_named_with_its_claim() {
+    let mut world = World::new(json!({
+        "model": {"source": {"pvc": {"claimName": "models", "path": "typo"}}},
+        "replicas": 1,
+    }));
+    let said =
+        json!({"ok": false, "reason": "VolumeUnavailable", "message": "the folder cannot be read"});
+    world
+        .answers
+        .insert("/models/typo".to_owned(), (1, said.to_string()));
+    world.settle();
+    assert_eq!(world.condition("Stalled"), yes("VolumeUnavailable"));
+    for word in ["\"models\"", "\"typo\"", "kubectl describe pvc models"] {
+        assert!(world.message().contains(word), "{}", world.message());
+    }
+}
+
+#[test]
+fn a_claim_that_is_not_bound_is_named_where_the_scheduler_names_none() {
+    let words = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    let spec =
+        serde_json::from_value(json!({"model": {"source": {"pvc": {"claimName": "models"}}}}));
+    let told = crate::spec::placed(&spec.unwrap(), words);
+    assert!(crate::spec::is_about_a_claim(words));
+    assert!(
+        told.starts_with(words) && told.contains("\"models\""),
+        "{told}"
+    );
+    assert!(!crate::spec::is_about_a_claim(
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    ));
 }

@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(crate) strangers: Vec<Arc<Pod>>,
     /// Whether a router is away that was there.
     pub(crate) routers_away: bool,
+    /// What the kubelet says of the routers' containers, where they do not come to run.
+    pub(crate) routers_stuck: Option<Value>,
     /// Whether the routers follow their table and say so.
     pub(crate) routers_follow: bool,
     /// What the Job controller said of pods that it could not make.
@@ -180,6 +182,7 @@ impl World {
             room: None,
             sidecar: false,
             routers_away: false,
+            routers_stuck: None,
             strangers: Vec::new(),
             routers_follow: true,
             job_events: Vec::new(),
@@ -600,6 +603,7 @@ impl World {
             let has_table = !self.observed.children.tables.is_empty();
             let pods = match (served, alone) {
                 _ if is_router && self.routers_away => Pods::Unplaced,
+                _ if is_router && self.routers_stuck.is_some() => Pods::Starting,
                 _ if is_router && has_table => Pods::Ready,
                 _ if is_router => Pods::Starting,
                 (true, _) => Pods::Ready,
@@ -704,11 +708,19 @@ impl World {
                     }]),
                     ..ObjectMeta::default()
                 },
-                status: Some(pod_status(
-                    if fits { kind } else { Pods::Unplaced },
-                    self.sidecar,
-                    &since,
-                )),
+                status: Some(match &self.routers_stuck {
+                    Some(said) if deployment.name_any().ends_with("-router") => {
+                        serde_json::from_value(
+                            json!({"phase": "Pending", "containerStatuses": [said]}),
+                        )
+                        .unwrap()
+                    }
+                    Some(_) | None => pod_status(
+                        if fits { kind } else { Pods::Unplaced },
+                        self.sidecar,
+                        &since,
+                    ),
+                }),
                 ..Pod::default()
             };
             let same = children.pods.iter().any(|old| old.as_ref() == &pod);

@@ -3,9 +3,13 @@
 //!
 //! It must not know what they say ([`super::routers`]).
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::health::Health;
 use super::{Reading, health, pods};
 use crate::compare;
 use crate::identity::names;
@@ -17,7 +21,6 @@ impl Reading<'_> {
     /// What routers of the newest form wait for, where some are still missing: what `traffic` asks for is not
     /// in force before.
     pub(crate) fn router_waits(&self) -> Option<String> {
-        let children = &self.observed.children;
         let router = self.router()?;
         let wanted = health::size(router).unwrap_or(0);
         let status = router.status.as_ref();
@@ -29,12 +32,66 @@ impl Reading<'_> {
         if updated >= wanted && ready >= wanted && total <= wanted {
             return None;
         }
-        let words = children.routers().find_map(|pod| pods::waiting(pod));
         Some(format!(
             "{} of {wanted} routers follow spec.traffic: {}",
             updated.min(ready),
-            words.unwrap_or_else(|| "they start".to_owned())
+            self.router_trouble()
+                .unwrap_or_else(|| "they start".to_owned())
         ))
+    }
+
+    /// What keeps pods of the router from starting, by the same reading as a revision's: a Secret or claim
+    /// that is not there, an image, a crash, a quota, no room. `None` where nothing is known to.
+    pub(crate) fn router_trouble(&self) -> Option<String> {
+        let children = &self.observed.children;
+        let router = self.router()?;
+        let pods = || children.routers().filter(|pod| pods::is_active(pod));
+        let wanted = health::size(router).unwrap_or(0);
+        let words = match health::of(Some(router), pods(), wanted) {
+            Health::Absent | Health::Ready => return None,
+            Health::Failed(failure) => match failure.pod {
+                Some(pod) => format!("{pod}: {}", failure.message),
+                None => failure.message,
+            },
+            Health::Refused { message } => format!("its pods are refused: {message}"),
+            Health::Unschedulable { message, .. } => format!("its pods have no place: {message}"),
+            Health::Starting { .. } => {
+                let waiting = |pod: &Arc<Pod>| !pods::waits_for_volumes(pod);
+                let stuck = pods().filter(|pod| waiting(pod));
+                let mut stuck = stuck.filter_map(|pod| pods::waiting(pod));
+                // Nothing is wrong with a pod whose volumes are on their way, but one may not be there.
+                let mounting = || {
+                    let mut pods = pods().filter(|pod| pods::waits_for_volumes(pod));
+                    pods.find_map(|pod| pods::waiting(pod))
+                        .filter(|_| router::secret(&self.observed.model).is_some())
+                };
+                stuck.next().or_else(mounting)?
+            }
+        };
+        Some(match router::secret(&self.observed.model) {
+            Some(secret) if !words.contains(&secret.name) => format!(
+                "{words} (it mounts key {:?} of Secret {:?}, which traffic.auth.jwt.secretRef names: create it if it is not there, and the routers go on by themselves)",
+                secret.key, secret.name
+            ),
+            Some(_) | None => words,
+        })
+    }
+
+    /// Whether clients are led to the router: then they stay, should it be away for a while.
+    pub(crate) fn leads_to_router(&self) -> bool {
+        let model = &self.observed.model;
+        let name = names::endpoint(&model.name_any());
+        let mut services = self.observed.children.services.iter();
+        let selector = services
+            .find(|service| service.name_any() == name)
+            .and_then(|service| service.spec.as_ref()?.selector.clone());
+        selector == Some(router::selector(model))
+    }
+
+    /// Whether no client was ever answered: there is no revision that clients could be led to without a
+    /// router, and none has been ready.
+    pub(crate) fn has_no_router_yet(&self, state: &State) -> bool {
+        state.stable().is_none() && self.reports.live.is_empty() && !self.leads_to_router()
     }
 
     /// Whether there is a revision to roll out, and no rollout.

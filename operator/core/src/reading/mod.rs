@@ -15,9 +15,9 @@ mod room;
 pub(crate) mod routers;
 mod side;
 
-use crds::RewardModelStatus;
 use crds::conditions::StalledReason;
 use crds::v1alpha1::reward_model::rollout::Strategy;
+use crds::{RewardModelSpec, RewardModelStatus};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -119,6 +119,7 @@ impl<'a> Reading<'a> {
             let name = job.as_ref().map(ResourceExt::name_any).unwrap_or_default();
             (inquiry.progress(&name, children, now), job)
         };
+        let resolution = located(resolution, &model.spec);
         Self {
             target: target(observed, &source, &resolution, &records, known),
             strategy: model
@@ -189,12 +190,32 @@ impl<'a> Reading<'a> {
         let Some(hash) = hash else {
             return Health::Absent;
         };
+        self.health_of(hash, self.scale.replicas)
+    }
+
+    /// How the pods of a revision of `wanted` are doing. What is wrong with a volume is told with the claim and
+    /// the path, where they are the spec's.
+    fn health_of(&self, hash: &RevisionHash, wanted: i32) -> Health {
         let children = &self.observed.children;
-        health::of(
-            children.deployment(hash),
-            children.pods_of(hash),
-            self.scale.replicas,
-        )
+        let health = health::of(children.deployment(hash), children.pods_of(hash), wanted);
+        if self.target.revision() != Some(hash) {
+            return health;
+        }
+        let spec = &self.observed.model.spec;
+        match health {
+            Health::Failed(failure) => Health::Failed(placed(failure, spec)),
+            Health::Unschedulable { message, since } if spec::is_about_a_claim(&message) => {
+                Health::Unschedulable {
+                    message: spec::placed(spec, &message),
+                    since,
+                }
+            }
+            Health::Absent
+            | Health::Starting { .. }
+            | Health::Unschedulable { .. }
+            | Health::Refused { .. }
+            | Health::Ready => health,
+        }
     }
 
     /// How a revision is doing; `all` where it is to have all pods, else those that it is to have now.
@@ -209,11 +230,7 @@ impl<'a> Reading<'a> {
             let pods = children.pods_of(hash).filter(|pod| counts(pod));
             i32::try_from(pods.count()).unwrap_or(i32::MAX)
         };
-        let health = health::of(
-            deployment,
-            children.pods_of(hash),
-            if all { self.scale.replicas } else { wanted },
-        );
+        let health = self.health_of(hash, if all { self.scale.replicas } else { wanted });
         let knows_routers = self.knows_routers(hash);
         Side {
             pods: Pods {
@@ -267,6 +284,35 @@ impl<'a> Reading<'a> {
                 let made = object.status.as_ref().and_then(|status| status.replicas);
                 made.unwrap_or(0) > 0 || health::size(object) != Some(0)
             })
+    }
+}
+
+/// A failure of a volume, with the claim and the path.
+fn placed(failure: Failure, spec: &RewardModelSpec) -> Failure {
+    if failure.reason != StalledReason::VolumeUnavailable {
+        return failure;
+    }
+    Failure {
+        message: spec::placed(spec, &failure.message),
+        ..failure
+    }
+}
+
+/// What is known of a source, with the claim and the path where its volume is the matter.
+fn located(resolution: Resolution, spec: &RewardModelSpec) -> Resolution {
+    match resolution {
+        Resolution::Failed(failure) => Resolution::Failed(placed(failure, spec)),
+        Resolution::Late(failure) => Resolution::Late(placed(failure, spec)),
+        Resolution::Running {
+            message,
+            unschedulable: true,
+            deadline,
+        } if spec::is_about_a_claim(&message) => Resolution::Running {
+            message: spec::placed(spec, &message),
+            unschedulable: true,
+            deadline,
+        },
+        Resolution::Known { .. } | Resolution::Running { .. } => resolution,
     }
 }
 

@@ -116,15 +116,25 @@ pub fn runs(pod: &Pod) -> bool {
     state.is_some_and(|state| state.running.is_some())
 }
 
-/// What a pod's container waits for, such as its image.
+/// What a pod's container waits for, such as its image. Of one that ends again and again what it said last is
+/// told, and not how long it is left alone.
 pub fn waiting(pod: &Pod) -> Option<String> {
     let waiting = container(pod)?.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
     let name = pod.metadata.name.as_deref().unwrap_or("a pod");
-    Some(match waiting.message.as_deref() {
+    let last = records::failure_of(pod).filter(|_| reason == "CrashLoopBackOff");
+    let message = last.map(|failure| failure.message);
+    Some(match message.as_deref().or(waiting.message.as_deref()) {
         Some(message) => format!("{name}: {reason}: {message}"),
         None => format!("{name}: {reason}"),
     })
+}
+
+/// Whether a pod is placed and none of its containers could be made yet: its volumes are not there, or not yet.
+pub fn waits_for_volumes(pod: &Pod) -> bool {
+    let waiting = container(pod).and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    matches!(reason, Some("ContainerCreating" | "PodInitializing"))
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {

@@ -23,6 +23,7 @@ use crate::gates;
 use crate::observed::Claim;
 
 pub use source::{Credentials, Mount, Remote, Source, claim, writes_claim};
+pub(crate) use source::{is_about_a_claim, placed};
 pub use step::Step;
 pub(crate) use support::check as check_support;
 

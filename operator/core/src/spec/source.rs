@@ -81,6 +81,31 @@ pub fn claim(spec: &RewardModelSpec) -> Option<(&str, &'static str)> {
     }
 }
 
+/// `words` about a volume, with the claim and the path that they are about: the scheduler and the server, who
+/// say them, know neither.
+pub(crate) fn placed(spec: &RewardModelSpec, words: &str) -> String {
+    let Some((name, field)) = claim(spec) else {
+        return words.to_owned();
+    };
+    if words.contains(&format!("{name:?}")) {
+        return words.to_owned();
+    }
+    let path = spec.model.source.pvc.as_ref();
+    let path = path.and_then(|pvc| pvc.path.as_deref());
+    let path = path.map_or_else(String::new, |path| {
+        format!(" and path {path:?} of model.source.pvc.path")
+    });
+    format!(
+        "{words} (PersistentVolumeClaim {name:?} of {field}{path}: `kubectl describe pvc {name}` tells of the claim)"
+    )
+}
+
+/// Whether a scheduler's words are about a claim.
+pub(crate) fn is_about_a_claim(words: &str) -> bool {
+    let words = words.to_lowercase();
+    words.contains("persistentvolumeclaim") || words.contains("volume node affinity")
+}
+
 /// Whether that claim is written to: models are fetched into it.
 pub const fn writes_claim(spec: &RewardModelSpec) -> bool {
     spec.model.source.pvc.is_none() && spec.model.cache.is_some()

@@ -30,6 +30,15 @@ pub(super) fn of(
         summary.message +=
             "; the steps are those of its start, changed ones hold from the next rollout on";
     }
+    // Whatever the revision's own pods do, nobody is answered without a router.
+    if let Some(trouble) = reading.router_trouble() {
+        let which = if reading.reports.live.is_empty() {
+            "no router is ready"
+        } else {
+            "a router cannot start"
+        };
+        summary.message = format!("{}; {which}: {trouble}", summary.message);
+    }
     summary
 }
 
@@ -223,13 +232,23 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State) -> Option<Claim> {
     } else {
         ""
     };
-    let all = reading.reports.acknowledged.as_ref()?;
     let claim = |status, reason, message: String| Claim {
         kind: ConditionType::RoutersInSync,
         status,
         reason,
         message,
     };
+    let trouble = reading.router_trouble();
+    if reading.reports.live.is_empty()
+        && let Some(trouble) = &trouble
+    {
+        let message = format!("no router is ready: {trouble}");
+        return Some(claim(Truth::False, "RoutersNotReady", message));
+    }
+    let also = trouble.map_or_else(String::new, |trouble| {
+        format!("; another cannot start: {trouble}")
+    });
+    let all = reading.reports.acknowledged.as_ref()?;
     Some(if all.of == 0 {
         claim(
             Truth::Unknown,
@@ -241,7 +260,7 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State) -> Option<Claim> {
             Truth::True,
             AS_EXPECTED,
             format!(
-                "{} of {} routers follow the traffic table{held_back}",
+                "{} of {} routers follow the traffic table{held_back}{also}",
                 all.routers, all.of
             ),
         )
@@ -250,7 +269,7 @@ pub(super) fn routers(reading: &Reading<'_>, state: &State) -> Option<Claim> {
             Truth::False,
             "NotAcknowledged",
             format!(
-                "routers that do not follow the traffic table yet: {}",
+                "routers that do not follow the traffic table yet: {}{also}",
                 all.missing.join(", ")
             ),
         )

@@ -292,7 +292,8 @@ fn available(reading: &Reading<'_>, state: &State) -> Claim {
     let least = reading.scale.min_available.max(1).min(wanted);
     let serving = state.serving();
     let ready: i32 = serving.iter().map(|hash| super::ready(reading, hash)).sum();
-    let serves = !serving.is_empty() && ready >= least;
+    let unreachable = wanted > 0 && reading.has_no_router_yet(state);
+    let serves = !serving.is_empty() && ready >= least && !unreachable;
     let reason = match (wanted, serves) {
         (0, true) => AvailableReason::ScaledToZero,
         (_, true) => AvailableReason::MinimumReplicas,
@@ -302,10 +303,25 @@ fn available(reading: &Reading<'_>, state: &State) -> Claim {
         kind: ConditionType::Available,
         status: Truth::of(serves),
         reason: reason.as_str(),
-        message: format!(
-            "{ready} replicas are ready of {wanted} that are wanted; {least} have to be"
-        ),
+        message: if unreachable && ready >= least && !serving.is_empty() {
+            format!(
+                "{ready} replicas are ready, and no router has been yet: nobody is answered; RoutersInSync says what the routers wait for"
+            )
+        } else {
+            counted(ready, wanted, least)
+        },
     }
+}
+
+/// How many serve. More than are wanted is no fault: a rollout has both revisions, and who leaves takes its time.
+fn counted(ready: i32, wanted: i32, least: i32) -> String {
+    if ready > wanted {
+        return format!(
+            "{ready} replicas are ready, {} more than the {wanted} that are wanted: while a rollout or a scale-down is under way; {least} have to be",
+            ready.saturating_sub(wanted)
+        );
+    }
+    format!("{ready} replicas are ready of {wanted} that are wanted; {least} have to be")
 }
 
 fn verified(reading: &Reading<'_>) -> Claim {

@@ -101,7 +101,7 @@ pub(super) fn farewell(model: &RewardModel) -> i64 {
 }
 
 /// The Secret with the key of tokens.
-pub(super) fn secret(model: &RewardModel) -> Option<&SecretKey> {
+pub(crate) fn secret(model: &RewardModel) -> Option<&SecretKey> {
     let auth = model.spec.traffic.as_ref()?.auth.as_ref()?;
     auth.jwt.as_ref()?.secret_ref.as_ref()
 }

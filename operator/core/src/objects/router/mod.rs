@@ -30,6 +30,7 @@ use crate::identity::names;
 use crate::observed::Settings;
 
 pub use access::{account, binding, role};
+pub(crate) use args::secret;
 pub use network::{policy, servers_policy};
 
 /// The port that tells of traffic.
@@ -97,7 +98,7 @@ pub fn budget(model: &RewardModel) -> PodDisruptionBudget {
 fn pod_spec(model: &RewardModel, settings: &Settings) -> PodSpec {
     let server = model.spec.server.clone().unwrap_or_default();
     let placement = server.pod_template.unwrap_or_default();
-    let secret = args::secret(model);
+    let secret = secret(model);
     PodSpec {
         containers: vec![container(model, settings)],
         volumes: secret.map(|secret| {
@@ -160,7 +161,7 @@ fn container(model: &RewardModel, settings: &Settings) -> Container {
         ..ContainerPort::default()
     };
     let mut container = pod::reader(names::ROUTER, image, args::of(model));
-    container.volume_mounts = args::secret(model).map(|_| {
+    container.volume_mounts = secret(model).map(|_| {
         vec![VolumeMount {
             name: SECRET_VOLUME.to_owned(),
             mount_path: SECRETS.to_owned(),
