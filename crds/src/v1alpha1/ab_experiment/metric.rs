@@ -28,6 +28,18 @@ pub use crate::v1alpha1::reward_model::gate::Direction;
         .message("a Goal is tested for Superiority or NonInferiority, a Guardrail for NoHarm or NonInferiority"),
     validation = Rule::new("!has(self.test) || self.test != 'NonInferiority' || has(self.margin)")
         .message("test NonInferiority needs margin: {absolute} or {relative}, how much worse is still good enough"),
+    validation = Rule::new("!(self.kind in ['Proportion', 'SlowFraction', 'PairedAccuracy'] || (has(self.source.router) && self.source.router.signal == 'Errors')) || ((!has(self.minimumEffect) || !has(self.minimumEffect.absolute) || double(self.minimumEffect.absolute) < 1.0) && (!has(self.margin) || !has(self.margin.absolute) || double(self.margin.absolute) < 1.0) && (!has(self.absoluteMax) || (double(self.absoluteMax) >= 0.0 && double(self.absoluteMax) < 1.0)))")
+        .message("this metric is a share, from 0 to 1: write minimumEffect.absolute, margin.absolute and absoluteMax below 1, such as \"0.05\" for 5 %"),
+    validation = Rule::new("!has(self.absoluteMax) || has(self.source.prometheus) || self.kind in ['Proportion', 'SlowFraction'] || (has(self.source.router) && self.source.router.signal == 'Errors')")
+        .message("absoluteMax is for shares (Ratio of Errors, Proportion, SlowFraction) and Prometheus: leave it out, or give a margin"),
+    validation = Rule::new("!has(self.source.prometheus) || (!has(self.test) && !has(self.margin) && !has(self.minimumEffect))")
+        .message("a Prometheus query is held against absoluteMax alone: remove test, margin and minimumEffect"),
+    validation = Rule::new("!has(self.clip) || (has(self.source.router) && self.source.router.signal != 'Errors' && self.kind != 'SlowFraction') || (has(self.source.feedback) && self.kind != 'Proportion')")
+        .message("clip is of values: what is counted here is 0 or 1, or comes from a query; remove it"),
+    validation = Rule::new("!has(self.source.router) || self.source.router.signal != 'Latency' || self.kind == 'SlowFraction' || ((!has(self.margin) || !has(self.margin.absolute)) && (!has(self.minimumEffect) || !has(self.minimumEffect.absolute)))")
+        .message("latencies are compared as ratios: write margin and minimumEffect as {relative: \"0.1\"} for 10 %"),
+    validation = Rule::new("!(has(self.source.preferences) || (has(self.source.router) && self.source.router.signal == 'Score')) || ((!has(self.margin) || !has(self.margin.relative)) && (!has(self.minimumEffect) || !has(self.minimumEffect.relative)))")
+        .message("scores and labelled pairs have no zero that a part could be of: write margin and minimumEffect as {absolute: ...}"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Metric {
@@ -177,6 +189,8 @@ pub enum Test {
 #[x_kube(
     validation = Rule::new("has(self.absolute) != has(self.relative)")
         .message("name exactly one of absolute (in the units of the metric) and relative (a part of control's value)"),
+    validation = Rule::new("(!has(self.absolute) || double(self.absolute) >= 0.0) && (!has(self.relative) || double(self.relative) >= 0.0)")
+        .message("the size of an effect or margin is 0 or more, whichever way is better: remove the sign"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Amount {

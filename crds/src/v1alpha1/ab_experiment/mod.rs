@@ -71,6 +71,8 @@ pub use status::ABExperimentStatus;
         .message("in mode Paired control answers every user, so that feedback says nothing of a variant: use source preferences or router, or mode: Split"),
     validation = Rule::new("!has(self.assignment) || !has(self.assignment.overrides) || self.assignment.overrides.all(o, self.variants.exists(v, v.name == o.variant))")
         .message("each of assignment.overrides must name one of variants[].name"),
+    validation = Rule::new("!has(self.analysis) || !has(self.analysis.futility) || !self.analysis.futility || self.metrics.all(m, m.role != 'Goal' || has(m.minimumEffect))")
+        .message("analysis.futility ends where no variant can be better by minimumEffect: give every Goal one, or leave futility out"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ABExperimentSpec {

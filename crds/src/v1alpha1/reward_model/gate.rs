@@ -13,6 +13,14 @@ use crate::value::{Decimal, Duration};
 #[x_kube(
     validation = Rule::new("[has(self.router), has(self.golden), has(self.paired), has(self.preferences), has(self.prometheus)].filter(x, x).size() == 1")
         .message("a gate has exactly one kind: router, golden, paired, preferences or prometheus"),
+    validation = Rule::new("!has(self.alpha) || ((has(self.router) || has(self.paired) || has(self.preferences)) && double(self.alpha) > 0.0 && double(self.alpha) <= 0.025)")
+        .message("alpha is of gates that compare (router, paired, preferences), whose alphas together are 0.025 at most: write one above 0, such as \"0.01\", or leave it out for an equal share"),
+    validation = Rule::new("!has(self.minSamples) || !has(self.prometheus)")
+        .message("minSamples is of gates on requests and pairs: remove it, and let the query itself ask for a count"),
+    validation = Rule::new("!has(self.golden) || (!has(self.afterPromotion) && (!has(self.onNoData) || self.onNoData != 'Fail'))")
+        .message("a golden gate is decided before the revision gets anything: remove afterPromotion, and write onNoData: Wait or Pause"),
+    validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration('1s')")
+        .message("interval is shorter than 1s: write 1s or more"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
@@ -88,6 +96,14 @@ pub enum AfterPromotion {
         .message("name exactly one of threshold and compareToStable"),
     validation = Rule::new("self.metric != 'SlowFraction' || has(self.slowerThan)")
         .message("SlowFraction needs slowerThan, such as 250ms"),
+    validation = Rule::new("self.metric == 'SlowFraction' || !has(self.slowerThan)")
+        .message("slowerThan is of the metric SlowFraction: remove it, or change the metric"),
+    validation = Rule::new("self.metric == 'ScoreSpread' || !has(self.threshold) || (has(self.threshold.max) && double(self.threshold.max) >= 0.0 && double(self.threshold.max) < 1.0)")
+        .message("ErrorRate, SlowFraction and NonFinite are shares of requests, of which less is better: write threshold.max, 0 or more and below 1, such as \"0.05\" for 5 %"),
+    validation = Rule::new("self.metric == 'ScoreSpread' || !has(self.compareToStable) || (self.compareToStable.direction == 'Decrease' && (!has(self.compareToStable.margin) || double(self.compareToStable.margin) < 1.0))")
+        .message("ErrorRate, SlowFraction and NonFinite are shares of requests, of which less is better: write compareToStable.direction: Decrease, and a margin below 1, such as \"0.01\" for 1 %"),
+    validation = Rule::new("self.metric != 'ScoreSpread' || !has(self.threshold) || ((!has(self.threshold.min) || double(self.threshold.min) > 0.0) && (!has(self.threshold.max) || double(self.threshold.max) > 0.0))")
+        .message("a spread is never below 0: write a threshold above 0, in units of the score"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouterGate {
@@ -134,7 +150,11 @@ pub struct Threshold {
 }
 
 /// A bound against the stable revision.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.margin) || double(self.margin) >= 0.0")
+        .message("compareToStable.margin is how much worse is borne: write 0 or more"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
     /// How much worse is borne.
@@ -158,6 +178,8 @@ pub enum Direction {
 #[x_kube(
     validation = Rule::new("has(self.minAccuracy) || has(self.maxAccuracyDrop) || has(self.minRankCorrelation) || has(self.maxScoreShift)")
         .message("a golden gate needs at least one of minAccuracy, maxAccuracyDrop, minRankCorrelation and maxScoreShift"),
+    validation = Rule::new("(!has(self.minAccuracy) || (double(self.minAccuracy) >= 0.0 && double(self.minAccuracy) <= 1.0)) && (!has(self.maxAccuracyDrop) || (double(self.maxAccuracyDrop) >= 0.0 && double(self.maxAccuracyDrop) <= 1.0)) && (!has(self.minRankCorrelation) || (double(self.minRankCorrelation) >= -1.0 && double(self.minRankCorrelation) <= 1.0)) && (!has(self.maxScoreShift) || double(self.maxScoreShift) >= 0.0)")
+        .message("minAccuracy and maxAccuracyDrop are shares, from 0 to 1; minRankCorrelation lies between -1 and 1; maxScoreShift is 0 or more: write such as \"0.7\" for 70 %"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GoldenGate {
@@ -177,7 +199,11 @@ pub struct GoldenGate {
 
 /// On both scores of shadowed requests: equivalence, for releases that should not change the
 /// ranking.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.metric == 'ScoreShift' ? double(self.within) > 0.0 : self.metric == 'RankAgreement' ? (double(self.within) > -1.0 && double(self.within) < 1.0) : (double(self.within) > 0.0 && double(self.within) < 1.0)")
+        .message("within of ScoreShift is the most that the mean score may differ, above 0; of RankAgreement the least Kendall's tau, above -1 and below 1; of PreferenceFlips a share of requests, between 0 and 1"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct PairedGate {
     /// What is compared.
@@ -202,6 +228,10 @@ pub enum PairedMetric {
 #[x_kube(
     validation = Rule::new("has(self.minAccuracy) != has(self.compareToStable)")
         .message("name exactly one of minAccuracy and compareToStable"),
+    validation = Rule::new("!has(self.minAccuracy) || (double(self.minAccuracy) > 0.0 && double(self.minAccuracy) < 1.0)")
+        .message("minAccuracy is a share between 0 and 1: write such as \"0.7\" for 70 %"),
+    validation = Rule::new("!has(self.compareToStable) || (self.compareToStable.direction == 'Increase' && (!has(self.compareToStable.margin) || double(self.compareToStable.margin) < 1.0))")
+        .message("more is better of an accuracy: write compareToStable.direction: Increase, and a margin below 1, such as \"0.02\" for 2 %"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PreferencesGate {

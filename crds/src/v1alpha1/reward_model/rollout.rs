@@ -20,6 +20,14 @@ use crate::value::{Decimal, Duration};
         .message("a gate step names a gate that rollout.gates does not have"),
     validation = Rule::new("!has(self.gates) || !self.gates.exists(g, has(g.golden)) || has(self.goldenSet)")
         .message("a golden gate needs rollout.goldenSet"),
+    validation = Rule::new("!has(self.gates) || self.gates.all(g, has(g.golden) || (has(self.steps) && self.steps.exists(s, has(s.gate) && g.name in s.gate.names)))")
+        .message("a gate that no step names would never be looked at: add a step gate: {names: [NAME]} for each of rollout.gates but those on the golden set"),
+    validation = Rule::new("!has(self.gates) || !has(self.steps) || self.steps.all(s, !has(s.gate) || self.steps.exists(w, has(w.setWeight) && self.steps.indexOf(w) < self.steps.indexOf(s)) || s.gate.names.all(n, !self.gates.exists(g, g.name == n && has(g.router))))")
+        .message("a router gate looks at requests of users, and the new revision has none yet: put a setWeight before the gate step that names it"),
+    validation = Rule::new("!has(self.gates) || !self.gates.exists(g, has(g.router) && has(g.router.compareToStable)) || !has(self.steps) || self.steps.exists(w, has(w.setWeight) && w.setWeight < 100)")
+        .message("a router gate with compareToStable needs both revisions to serve at once: put a setWeight below 100 before the gate step that names it"),
+    validation = Rule::new("!has(self.gates) || !has(self.steps) || self.steps.all(s, !has(s.gate) || self.steps.exists(w, has(w.shadow) && self.steps.indexOf(w) < self.steps.indexOf(s)) || s.gate.names.all(n, !self.gates.exists(g, g.name == n && has(g.paired))))")
+        .message("a paired gate compares scores of shadowed requests: put a shadow step before the gate step that names it, with no setWeight in between"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
@@ -46,6 +54,12 @@ pub struct Rollout {
     pub golden_set: Option<GoldenSet>,
     /// When the routers cut a harmful canary off.
     #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("!has(self.errorRate) || (double(self.errorRate) > 0.0 && double(self.errorRate) <= 1.0)")
+            .message("cutOff.errorRate is a share of requests: write a number above 0 and at most 1, such as \"0.5\""),
+        validation = Rule::new("!has(self.slowFactor) || double(self.slowFactor) >= 1.0")
+            .message("cutOff.slowFactor is how many times slower than the stable revision is slow: write 1 or more, such as \"3\""),
+    )]
     pub cut_off: CutOff,
     /// Answers by the stable revision what the canary does not answer.
     #[serde(default)]
@@ -101,6 +115,8 @@ pub enum Strategy {
 #[x_kube(
     validation = Rule::new("[has(self.shadow), has(self.setWeight), has(self.pause), has(self.gate)].filter(x, x).size() == 1")
         .message("a step has exactly one kind: shadow, setWeight, pause or gate"),
+    validation = Rule::new("(!has(self.gate) || !has(self.gate.maxDuration) || duration(self.gate.maxDuration) > duration('0s')) && (!has(self.shadow) || !has(self.shadow.maxDuration) || duration(self.shadow.maxDuration) > duration('0s'))")
+        .message("maxDuration is 0, in which nothing could ever finish: write how long the step may take, such as 30m"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Step {

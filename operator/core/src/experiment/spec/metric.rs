@@ -224,7 +224,31 @@ fn one(asked: &Asked, mode: Mode) -> Result<Metric, String> {
     {
         return Err("absoluteMax is for shares (Ratio of Errors, Proportion, SlowFraction) and Prometheus: leave it out, or give a margin".to_owned());
     }
+    shares(&metric)?;
     Ok(metric)
+}
+
+/// A size that no share can have is a percentage that was meant, and nothing would ever reach it.
+fn shares(metric: &Metric) -> Result<(), String> {
+    if !metric.is_rate() {
+        return Ok(());
+    }
+    let absolute = |size: Option<Size>| match size {
+        Some(Size::Absolute(size)) => Some(size.get()),
+        Some(Size::Relative(_)) | None => None,
+    };
+    for (field, value) in [
+        ("minimumEffect.absolute", absolute(metric.smallest)),
+        ("margin.absolute", absolute(metric.margin)),
+        ("absoluteMax", metric.absolute_max),
+    ] {
+        if let Some(value) = value.filter(|value| !(0.0..1.0).contains(value)) {
+            return Err(format!(
+                "{field} is {value}, and this metric is a share: write 0 or more, below 1, such as \"0.05\" for 5 %"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn source(asked: &Asked) -> Result<Source, String> {

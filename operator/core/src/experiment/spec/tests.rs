@@ -51,6 +51,10 @@ fn with(metric: &Value) -> Value {
 #[case::clipped_events(with(&json!({"kind": "Proportion", "source": {"feedback": {"event": "e"}}, "clip": {"min": "0", "max": "1"}})), "clip is of values")]
 #[case::clipped_query(with(&json!({"source": {"prometheus": {"query": "q"}}, "absoluteMax": "1", "clip": {"min": "0", "max": "1"}})), "clip is of values")]
 #[case::tested_query(with(&json!({"source": {"prometheus": {"query": "q"}}, "absoluteMax": "1", "margin": {"absolute": "1"}})), "margin is of what routers count")]
+#[case::whole_effect(with(&json!({"kind": "Proportion", "source": {"feedback": {"event": "e"}}, "minimumEffect": {"absolute": "2"}})), "below 1")]
+#[case::whole_margin(with(&json!({"kind": "Ratio", "source": {"router": {"signal": "Errors"}}, "margin": {"absolute": "1"}})), "below 1")]
+#[case::whole_max(with(&json!({"kind": "Ratio", "source": {"router": {"signal": "Errors"}}, "absoluteMax": "5"})), "below 1")]
+#[case::negative_effect(with(&json!({"source": {"router": {"signal": "Score"}}, "minimumEffect": {"absolute": "-0.1"}})), "0 or more")]
 #[case::futile(json!({"analysis": {"futility": true}}), "give every Goal one")]
 #[case::paired_feedback(json!({"mode": "Paired"}), "control answers every user")]
 fn what_cannot_be_is_refused_with_what_to_do(#[case] patch: Value, #[case] expected: &str) {

@@ -37,6 +37,7 @@ fn errors() -> Value {
 #[case::no_bound(json!({"router": {"metric": "ErrorRate", "threshold": {}}}), "names no bound")]
 #[case::two_bounds(json!({"router": {"metric": "ErrorRate", "threshold": {"min": "0", "max": "1"}}}), "min and max")]
 #[case::too_few_errors(json!({"router": {"metric": "ErrorRate", "threshold": {"min": "0.1"}}}), "write threshold.max")]
+#[case::percentage(json!({"router": {"metric": "ErrorRate", "threshold": {"max": "20"}}}), "below 1")]
 #[case::every_rate(json!({"router": {"metric": "SlowFraction", "slowerThan": "1s", "threshold": {"max": "1"}}}), "below 1")]
 #[case::more_errors(json!({"router": {"metric": "ErrorRate", "compareToStable": {"direction": "Increase"}}}), "direction: Decrease")]
 #[case::whole_margin(json!({"router": {"metric": "ErrorRate", "compareToStable": {"margin": "5", "direction": "Decrease"}}}), "below 1")]
