@@ -17,6 +17,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// Where a command asks; as with kubectl, before or after its name.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Cluster {
+    /// The namespace; that of the current context when absent.
+    #[arg(short, long, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// The context of the kubeconfig.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,12 +174,6 @@ pub(crate) struct Replay {
 pub(crate) struct Explain {
     /// NAME of a RewardModel, or abexperiment/NAME.
     pub(crate) name: String,
-    /// Its namespace; that of the current context when absent.
-    #[arg(short, long)]
-    pub(crate) namespace: Option<String>,
-    /// The context of the kubeconfig.
-    #[arg(long)]
-    pub(crate) context: Option<String>,
 }
 
 #[cfg(test)]
@@ -177,6 +184,19 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_namespace_stands_before_or_after_the_command_as_with_kubectl() {
+        for line in [
+            "-n team explain m",
+            "explain -n team m",
+            "explain m --namespace=team",
+        ] {
+            let words = std::iter::once("kubectl-rewards").chain(line.split(' '));
+            let args = Args::try_parse_from(words).unwrap();
+            assert_eq!(args.cluster.namespace.as_deref(), Some("team"), "{line}");
+        }
     }
 
     #[test]

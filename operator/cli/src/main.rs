@@ -24,10 +24,11 @@ fn main() -> ExitCode {
     // What is built beside this program may bring another provider of cryptography along, and then none is
     // chosen by itself. An error means that one is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let outcome = match Args::parse().command {
+    let args = Args::parse();
+    let outcome = match args.command {
         Command::Plan(plan) => shell::plan(&plan),
         Command::Replay(replay) => shell::replay(&replay),
-        Command::Explain(explain) => shell::explain(&explain),
+        Command::Explain(explain) => shell::explain(&explain, &args.cluster),
     };
     match outcome.and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,16 +48,16 @@ fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(failed)
 }
 
-pub(crate) fn explain(args: &args::Explain) -> Result<String, Failure> {
+pub(crate) fn explain(args: &args::Explain, cluster: &args::Cluster) -> Result<String, Failure> {
     let subject = Subject::parse(&args.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime.block_on(ask(args, &subject))
+    runtime.block_on(ask(cluster, &subject))
 }
 
-async fn ask(args: &args::Explain, subject: &Subject) -> Result<String, Failure> {
+async fn ask(args: &args::Cluster, subject: &Subject) -> Result<String, Failure> {
     let config = config(args.context.as_deref()).await?;
     let namespace = args
         .namespace

@@ -60,15 +60,33 @@ pub(crate) fn model(
     revisions: &[ControllerRevision],
     experiments: &[ABExperiment],
 ) -> Result<String, Failure> {
+    let verdict = headline(model);
+    reason(model, revisions, experiments).map(|why| format!("{verdict}\n{why}"))
+}
+
+/// How it is doing, in one line.
+fn headline(model: &RewardModel) -> String {
     let name = model.name_any();
-    let ready = model.condition(ConditionType::Ready);
-    let ready = ready.map_or_else(
-        || "The operator has not seen it yet.".to_owned(),
-        |of| format!("Ready is {}, {}: {}.", of.status, of.reason, of.message),
-    );
+    let Some(ready) = model.condition(ConditionType::Ready) else {
+        return format!("{name}: the operator has not seen it yet. Is it running?");
+    };
+    let verdict = match ready.status.as_str() {
+        "True" => "ready",
+        _ => "not ready",
+    };
+    format!("{name} is {verdict} ({}): {}.", ready.reason, ready.message)
+}
+
+/// Why it serves what its spec does not ask for, if it does so.
+fn reason(
+    model: &RewardModel,
+    revisions: &[ControllerRevision],
+    experiments: &[ABExperiment],
+) -> Result<String, Failure> {
+    let name = model.name_any();
     let Some(written) = model.annotations().get(labels::OVERRIDE) else {
         return Ok(format!(
-            "No experiment has promoted a model ahead of the spec of {name}. {ready}\n"
+            "No experiment has promoted a model ahead of the spec of {name}.\n"
         ));
     };
     let parsed = written.split_once('@').and_then(|(revision, at)| {
@@ -76,7 +94,7 @@ pub(crate) fn model(
     });
     let Some((revision, at)) = parsed else {
         return Ok(format!(
-            "The annotation {} of {name} is {written:?}, which names no revision, and the operator takes no notice of it. {ready}\n",
+            "The annotation {} of {name} is {written:?}, which names no revision, and the operator takes no notice of it.\n",
             labels::OVERRIDE
         ));
     };
@@ -87,21 +105,21 @@ pub(crate) fn model(
             "{name} serves the revision {revision}, which {whose} has promoted ahead of spec.model (revision {at}). It does so until its spec asks for another revision than {at}; nothing that Git owns was changed."
         ),
         Standing::OnItsWay => format!(
-            "{name} is rolling out the revision {revision}, which {whose} has promoted ahead of spec.model (revision {at}). It goes through the endpoint's own steps, and its spec stays as it is. {ready}"
+            "{name} is rolling out the revision {revision}, which {whose} has promoted ahead of spec.model (revision {at}). It goes through the endpoint's own steps, and its spec stays as it is."
         ),
         Standing::Committed => {
             return Ok(format!(
-                "{name} serves the revision {revision}, which {whose} has promoted, and its spec asks for the same by now: nothing is left to commit. {ready}\n"
+                "{name} serves the revision {revision}, which {whose} has promoted, and its spec asks for the same by now: nothing is left to commit.\n"
             ));
         }
         Standing::Over => {
             return Ok(format!(
-                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and what the spec asks for was changed since, which ended that. {ready}\n"
+                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and what the spec asks for was changed since, which ended that.\n"
             ));
         }
         Standing::GivenUp => {
             return Ok(format!(
-                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and {name} has given it up. {ready}\n"
+                "{whose} had promoted the revision {revision} ahead of the spec of {name}, and {name} has given it up.\n"
             ));
         }
     };

@@ -112,7 +112,7 @@ fn a_promotion_ahead_of_the_spec_says_why_and_what_to_commit() {
 fn where_nothing_runs_ahead_that_is_said() {
     let none = explained(&endpoint(None, "aaaaaaaaaa", "RolloutComplete"));
     assert!(
-        none.starts_with("No experiment has promoted a model ahead of the spec of helpfulness"),
+        none.starts_with("helpfulness is ready (RolloutComplete): 2 replicas serve.\nNo experiment has promoted a model ahead of the spec of helpfulness"),
         "{none}"
     );
     for nonsense in ["x", "bbbbbbbbbb", "@", "bbbbbbbbbb@", "ZZ@aaaaaaaaaa"] {

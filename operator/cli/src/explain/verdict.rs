@@ -5,8 +5,10 @@
 use std::fmt::Write;
 
 use crds::ABExperimentStatus;
-use crds::v1alpha1::ab_experiment::status::{LeftOut, ResultStatus};
+use crds::v1alpha1::ab_experiment::status::{LeftOut, ResultStatus, Verdict};
 use crds::value::{Decimal, Word};
+
+use operator_core::experiment::state::ABORTED;
 
 use crate::text::{columns, count};
 
@@ -40,12 +42,36 @@ fn headline(status: &ABExperimentStatus) -> String {
             .variant
             .as_deref()
             .map_or_else(String::new, |variant| format!(" {variant}"));
-        return format!("{}{variant} ({})", word(verdict), decision.reason);
+        let words = match verdict {
+            Word::Known(_) if decision.reason == ABORTED => {
+                "stopped by a human, without a verdict".to_owned()
+            }
+            Word::Known(Verdict::Promote) => format!("{variant} is better than control")
+                .trim()
+                .to_owned(),
+            Word::Known(Verdict::RollBack) => {
+                "no variant is better, and all of them harm".to_owned()
+            }
+            Word::Known(Verdict::Inconclusive) => {
+                format!("no variant was shown to be better{}", variant_of(&variant))
+            }
+            Word::Known(Verdict::Invalid) => "the numbers cannot be trusted".to_owned(),
+            Word::Unknown(text) => format!("{text}{variant}"),
+        };
+        return format!("{words} ({}, {})", word(verdict), decision.reason);
     }
     status
         .phase
         .as_ref()
         .map_or_else(|| "not seen yet".to_owned(), word)
+}
+
+/// One that is promoted all the same.
+fn variant_of(variant: &str) -> String {
+    match variant.trim() {
+        "" => String::new(),
+        name => format!(", and {name} is no worse"),
+    }
 }
 
 fn word<T: Copy + std::fmt::Debug>(word: &Word<T>) -> String {

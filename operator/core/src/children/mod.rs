@@ -169,12 +169,15 @@ fn records(reading: &Reading<'_>, decision: &Decision) -> Vec<Record> {
             Some(Ending::Failed(hash, failure)) if hash == &record.hash => {
                 record.outcome = Some(failure.to_string());
             }
-            Some(Ending::Promoted { revision, .. }) if revision == &record.hash => {
+            Some(Ending::Promoted { revision, .. } | Ending::Returned { revision, .. })
+                if revision == &record.hash =>
+            {
                 record.outcome = Some("Promoted".to_owned());
             }
             Some(
                 Ending::Failed(..)
                 | Ending::Promoted { .. }
+                | Ending::Returned { .. }
                 | Ending::Superseded(_)
                 | Ending::Aborted(_),
             )

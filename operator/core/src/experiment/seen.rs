@@ -28,6 +28,8 @@ pub struct Model {
     pub ready: bool,
     /// Whether a rollout is in flight, or about to be.
     pub rolling: bool,
+    /// Whether its spec asks for another revision, which waits for the end of an experiment.
+    pub waits: bool,
     /// Its user key.
     pub key: Option<Key>,
     /// How its scores become confidences.

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crds::conditions::{ExperimentConditionType, ExperimentStalledReason};
+use crds::conditions::{
+    ConditionType, ExperimentConditionType, ExperimentStalledReason, PausedReason,
+};
 use crds::v1alpha1::reward_model::model::Model as ModelSpec;
 use crds::{ABExperiment, RewardModel};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -253,6 +255,12 @@ impl Model {
                 .and_then(|stable| stable.ready_replicas)
                 .is_some_and(|ready| ready > 0),
             rolling: rolling || unseen,
+            waits: model
+                .condition(ConditionType::Paused)
+                .is_some_and(|paused| {
+                    paused.status == "True"
+                        && paused.reason == PausedReason::ExperimentRunning.as_str()
+                }),
             key: model
                 .spec
                 .traffic

@@ -165,7 +165,11 @@ impl State {
             reason: conclusion.reason.clone(),
             message: conclusion.message.clone(),
             decided_at: Some(Time(conclusion.decided_at)),
-            approved_at: conclusion.approved_at.map(Time),
+            // Nobody has approved what a human has stopped.
+            approved_at: conclusion
+                .approved_at
+                .filter(|_| conclusion.reason != ABORTED)
+                .map(Time),
             applied_at: conclusion.applied_at.map(Time),
             epoch: i64::try_from(conclusion.epoch).ok(),
             action: conclusion.action.as_str().to_owned(),
@@ -206,7 +210,11 @@ fn read_conclusion(decision: &DecisionStatus) -> Result<Conclusion, String> {
             .unwrap_or(0),
         action: Action::parse(&decision.action)
             .ok_or_else(|| format!("the action is {:?}", decision.action))?,
-        approved_at: decision.approved_at.as_ref().map(|time| time.0),
+        approved_at: decision
+            .approved_at
+            .as_ref()
+            .map(|time| time.0)
+            .or_else(|| decided_at.filter(|_| decision.reason == ABORTED)),
         applied_at: decision.applied_at.as_ref().map(|time| time.0),
     })
 }

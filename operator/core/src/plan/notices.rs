@@ -82,6 +82,10 @@ pub(super) fn of(
             let text = format!("revision {revision} takes the traffic");
             notices.push(Notice::normal("Promoted", text).about(revision));
         }
+        Some(Ending::Returned { revision, from }) => {
+            let text = format!("revision {revision} has the traffic again, in the place of {from}");
+            notices.push(Notice::normal("Returned", text).about(revision));
+        }
         Some(Ending::Superseded(revision)) => {
             let text = format!("revision {revision} is given up: the spec asks for another one");
             notices.push(Notice::normal("Superseded", text).about(revision));

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use serde_json::json;
 
+use crds::v1alpha1::reward_model::status::Outcome;
+
 use super::world::{DIGEST_1, DIGEST_2, World};
 use crate::observed::Kind;
 use crate::plan::Notice;
@@ -384,6 +386,18 @@ fn a_rollback_on_command_holds_against_the_manifest() {
         Some(("False".to_owned(), "RolledBack".to_owned()))
     );
     assert_eq!(world.condition("Available"), yes("MinimumReplicas"));
+    let status = world.observed.model.status.clone().unwrap();
+    let entry = &status.history.unwrap()[0];
+    assert_eq!(entry.revision, world.stable());
+    assert_eq!(entry.outcome, Some(Outcome::RolledBack.into()), "{entry:?}");
+    assert!(entry.reason.clone().unwrap().contains("serves again"));
+    // What is told of the files is told of those that serve.
+    let verified = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "ModelVerified");
+    let served = world.stable_digest().unwrap();
+    assert!(verified.unwrap().message.contains(&served), "{verified:?}");
 }
 
 #[test]

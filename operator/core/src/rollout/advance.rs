@@ -310,10 +310,7 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
     if arrived && (alone || !short) && !asleep {
         return Transition::ending(
             promoted(state, rollout, signals, now),
-            Ending::Promoted {
-                revision: rollout.revision.clone(),
-                fast: rollout.fast,
-            },
+            arrived_as(state, rollout, signals),
         );
     }
     let held = rollout.paused || signals.held && !is_way_back(state);
@@ -329,6 +326,26 @@ fn promote(state: &State, rollout: &Rollout, signals: &Signals, now: Timestamp) 
         shifted(state, rollout, signals)
     };
     progressing(&shifted, rollout, signals, now)
+}
+
+/// What has come about with the last share: the way back has an end of its own, and what the spec asks for is
+/// none.
+fn arrived_as(state: &State, rollout: &Rollout, signals: &Signals) -> Ending {
+    let revision = rollout.revision.clone();
+    let is_asked_for = signals.target.revision() == Some(&revision);
+    match state
+        .stable()
+        .filter(|_| is_way_back(state) && !is_asked_for)
+    {
+        Some(from) => Ending::Returned {
+            revision,
+            from: from.clone(),
+        },
+        None => Ending::Promoted {
+            revision,
+            fast: rollout.fast,
+        },
+    }
 }
 
 /// The role "stable" moves to the canary: nothing restarts.

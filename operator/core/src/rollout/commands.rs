@@ -74,6 +74,14 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         .find(|(word, _)| *word == acknowledgement.verb)
         .map(|(_, verb)| *verb);
     if let Some(verb) = verb {
+        if acknowledgement.nonce.is_empty() {
+            acknowledgement.refusal = Some(format!(
+                "it has no nonce, by which one click is told from the next: write {}={}/$(date +%s), a word or number of your own in the last place",
+                crds::labels::COMMAND,
+                acknowledgement.verb
+            ));
+            return Command::Refused(acknowledgement);
+        }
         return Command::Given(verb, acknowledgement);
     }
     acknowledgement.refusal = Some(format!(
@@ -82,6 +90,14 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         Verb::ALL.map(|(word, _)| word).join(", ")
     ));
     Command::Refused(acknowledgement)
+}
+
+/// How `command` is given to an object of the short kind `kind`, as a line for a shell.
+pub fn line(kind: &str, namespace: &str, name: &str, command: &str) -> String {
+    format!(
+        "`kubectl annotate {kind} {name} -n {namespace} {}={command}/$(date +%s) --overwrite`",
+        crds::labels::COMMAND
+    )
 }
 
 fn split(text: &str) -> Acknowledgement {
@@ -163,6 +179,19 @@ mod tests {
             let answer = acknowledgement.answer("", Timestamp::UNIX_EPOCH);
             assert_eq!(answer.result, "Refused");
             assert!(!answer.message.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_command_without_a_nonce_is_refused_and_told_how_to_write_it() {
+        for text in ["resume", "resume/", "approve/0123456789/"] {
+            let Command::Refused(acknowledgement) = read(Some(text), None) else {
+                panic!("{text} is obeyed")
+            };
+            let answer = acknowledgement.answer("", Timestamp::UNIX_EPOCH);
+            assert_eq!(answer.result, "Refused");
+            let written = format!("{}/$(date +%s)", answer.verb);
+            assert!(answer.message.contains(&written), "{}", answer.message);
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn begin(state: &State, manner: Manner, ending: Ending) -> Transition
         Ending::Failed(revision, _) | Ending::Aborted(revision) => {
             next.fleet.brand(revision);
         }
-        Ending::Promoted { .. } | Ending::Superseded(_) => {}
+        Ending::Promoted { .. } | Ending::Returned { .. } | Ending::Superseded(_) => {}
     }
     let unknown = next.rollout.as_ref().is_none_or(Rollout::gets_nothing);
     // Without a stable revision there is nobody to go back to, and nothing to wait for.

@@ -38,6 +38,13 @@ pub enum Ending {
         /// A human has skipped what was left of the steps.
         fast: bool,
     },
+    /// The revision before serves again, because the other one was sent away.
+    Returned {
+        /// The one that serves.
+        revision: RevisionHash,
+        /// The one that was sent away.
+        from: RevisionHash,
+    },
     /// The spec asks for another one now.
     Superseded(RevisionHash),
     /// It failed.

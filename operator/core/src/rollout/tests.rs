@@ -208,6 +208,7 @@ fn told(before: &State, next: &State, ending: Option<&Ending>) -> String {
     let ending = match ending {
         None => String::new(),
         Some(Ending::Promoted { .. }) => ", promoted".to_owned(),
+        Some(Ending::Returned { .. }) => ", back again".to_owned(),
         Some(Ending::Superseded(_)) => ", superseded".to_owned(),
         Some(Ending::Failed(..)) => ", failed".to_owned(),
         Some(Ending::Aborted(_)) => ", aborted".to_owned(),

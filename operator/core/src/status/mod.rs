@@ -17,6 +17,7 @@ use crds::v1alpha1::reward_model::status::{
 use crds::value::Decimal;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::Failure;
 use crate::golden::Scoring;
@@ -24,7 +25,7 @@ use crate::identity::RevisionHash;
 use crate::objects::{selector, service};
 use crate::reading::resolution::Resolution;
 use crate::reading::{Reading, Route, health, pods};
-use crate::rollout::{Decision, Ending, Signals};
+use crate::rollout::{Decision, Ending, Signals, commands};
 use crate::state::{State, stored};
 
 pub use shares::is_enough;
@@ -296,6 +297,13 @@ fn last_failure(
     })
 }
 
+/// How a command is given to the resource.
+fn say(reading: &Reading<'_>, verb: &str) -> String {
+    let model = &reading.observed.model;
+    let namespace = model.namespace().unwrap_or_default();
+    commands::line("rwm", &namespace, &model.name_any(), verb)
+}
+
 /// What is said of a revision that a human has given up.
 fn aborted() -> Failure {
     Failure::new(
@@ -314,6 +322,13 @@ fn outcome(ending: &Ending) -> (&RevisionHash, Outcome, Option<String>) {
             revision,
             fast: true,
         } => (revision, Outcome::FastPromoted, None),
+        Ending::Returned { revision, from } => (
+            revision,
+            Outcome::RolledBack,
+            Some(format!(
+                "it serves again: revision {from}, which was sent away, is rolled back"
+            )),
+        ),
         Ending::Superseded(revision) => (revision, Outcome::Superseded, None),
         Ending::Failed(revision, failure) => {
             (revision, Outcome::RolledBack, Some(failure.to_string()))

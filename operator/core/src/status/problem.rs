@@ -72,7 +72,7 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     if let Some(Ending::Failed(hash, failure)) = &decision.ending
         && hash == target
     {
-        return Some(with_way_on(failure.clone()));
+        return Some(with_way_on(reading, failure.clone()));
     }
     let history = reading.before.history.iter().flatten();
     let told = history
@@ -81,23 +81,26 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     let outcome = told
         .or_else(|| reading.record(target)?.outcome.clone())
         .unwrap_or_default();
-    Some(with_way_on(Failure::from_words(&outcome)))
+    Some(with_way_on(reading, Failure::from_words(&outcome)))
 }
 
 /// What was found while it took traffic says nothing of what to do; that is told with it.
-fn with_way_on(failure: Failure) -> Failure {
+fn with_way_on(reading: &Reading<'_>, failure: Failure) -> Failure {
     let is_measured = matches!(
         failure.reason,
         StalledReason::CutOff | StalledReason::GateFailed
     );
-    if !is_measured {
+    // The words of one that a human has given up say what to do already, but not how.
+    let way = if is_measured {
+        "; it is not tried again: apply another revision, or say retry"
+    } else if failure.reason == StalledReason::AbortedByUser {
+        ""
+    } else {
         return failure;
-    }
+    };
+    let how = super::say(reading, "retry");
     Failure {
-        message: format!(
-            "{}; it is not tried again: apply another revision, or say retry",
-            failure.message
-        ),
+        message: format!("{}{way}: {how}", failure.message),
         ..failure
     }
 }

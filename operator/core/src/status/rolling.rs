@@ -74,8 +74,9 @@ fn so_far(
             Phase::Paused,
             ReadyReason::Progressing,
             format!(
-                "revision {revision} has {} of the traffic; say approve to promote it",
-                rollout.weight
+                "revision {revision} has {} of the traffic; say approve to promote it: {}",
+                rollout.weight,
+                super::say(reading, "approve")
             ),
         )
         .paused(PausedReason::AwaitingApproval),
@@ -108,7 +109,7 @@ fn stopped(
 ) -> Option<Summary> {
     let (revision, weight) = (&rollout.revision, rollout.weight);
     if reading.held() {
-        let message = "suspend is true: the rollout in flight is held where it is";
+        let message = "suspend is true: the rollout in flight is held where it is; set spec.suspend to false to go on";
         return Some(
             Summary::new(Phase::Paused, ReadyReason::Suspended, message)
                 .paused(PausedReason::UserRequested),
@@ -118,7 +119,10 @@ fn stopped(
         Some(Summary::new(Phase::Paused, ReadyReason::Progressing, message).paused(reason))
     };
     if rollout.paused {
-        let message = format!("revision {revision} stays at {weight} of the traffic until resume");
+        let message = format!(
+            "revision {revision} stays at {weight} of the traffic until resume: {}",
+            super::say(reading, "resume")
+        );
         return pause(PausedReason::UserRequested, message);
     }
     if rollout::is_short(rollout, signals) {
@@ -129,7 +133,8 @@ fn stopped(
         return pause(PausedReason::CanaryUnavailable, message);
     }
     if let Gating::Paused(reason, message) = rollout::gating(rollout, signals, now) {
-        return pause(reason, message);
+        let how = super::say(reading, "VERB");
+        return pause(reason, format!("{message} ({how})"));
     }
     match rollout.step() {
         Some(Step::Pause(Some(duration))) => pause(
@@ -141,7 +146,10 @@ fn stopped(
         ),
         Some(Step::Pause(None)) => pause(
             PausedReason::PauseStep,
-            format!("revision {revision} stays at {weight} of the traffic; say resume to go on"),
+            format!(
+                "revision {revision} stays at {weight} of the traffic; say resume to go on: {}",
+                super::say(reading, "resume")
+            ),
         ),
         Some(Step::SetWeight(_) | Step::Shadow { .. } | Step::Gate { .. }) | None => None,
     }

@@ -10,6 +10,7 @@ use crds::conditions::{
 use crds::v1alpha1::reward_model::status::Phase;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::conditions::{Claim, Truth};
 use super::rolling;
@@ -18,7 +19,7 @@ use crate::capacity::Percent;
 use crate::reading::health::Health;
 use crate::reading::resolution::Resolution;
 use crate::reading::{Reading, Route};
-use crate::rollout::{Decision, Signals};
+use crate::rollout::{Decision, Signals, commands};
 use crate::state::{State, Target};
 
 /// The whole in one word and one sentence.
@@ -135,14 +136,22 @@ fn at_rest(reading: &Reading<'_>, state: &State) -> Summary {
         return serving(reading, state);
     }
     if reading.held() {
-        return suspended("suspend is true: the new revision is not started");
+        return suspended(
+            "suspend is true: the new revision is not started; set spec.suspend to false to start it",
+        );
     }
     if let Some(name) = reading
         .experiment()
         .filter(|_| reading.waits_to_begin(state))
     {
         let message = format!(
-            "experiment {name} compares models here: the new revision starts when it is over (betterai.dev/command: abort/<nonce> on the experiment ends it)"
+            "experiment {name} compares models here: the new revision starts when it is over; abort ends it: {}",
+            commands::line(
+                "abx",
+                &reading.observed.model.namespace().unwrap_or_default(),
+                name,
+                "abort"
+            )
         );
         return Summary::new(Phase::Paused, ReadyReason::Progressing, message)
             .paused(PausedReason::ExperimentRunning);
@@ -253,7 +262,7 @@ impl Summary {
                 message: self.message.clone(),
             },
             available(reading, state),
-            verified(reading),
+            verified(reading, state),
         ];
         claims.extend(rolling::routers(reading, state));
         claims.extend(
@@ -324,14 +333,29 @@ fn counted(ready: i32, wanted: i32, least: i32) -> String {
     format!("{ready} replicas are ready of {wanted} that are wanted; {least} have to be")
 }
 
-fn verified(reading: &Reading<'_>) -> Claim {
+/// The digest that is told is of what serves: one that was given up serves nobody.
+fn verified(reading: &Reading<'_>, state: &State) -> Claim {
     let claim = |status, reason, message: &str| Claim {
         kind: ConditionType::ModelVerified,
         status,
         reason,
         message: message.to_owned(),
     };
+    let target = reading.target.revision();
+    let given_up = target.is_some_and(|hash| state.fleet.failed.contains(hash));
+    let stable = state
+        .stable()
+        .filter(|stable| given_up && target != Some(*stable));
+    let served = stable.and_then(|stable| {
+        let digest = reading.record(stable)?.digest.as_ref()?;
+        Some(format!(
+            "the files of revision {stable}, which serves, are {digest}"
+        ))
+    });
     match (&reading.resolution, &reading.source) {
+        (Resolution::Known { .. }, _) if let Some(served) = &served => {
+            claim(Truth::True, AS_EXPECTED, served)
+        }
         (Resolution::Known { digest, .. }, _) => {
             claim(Truth::True, AS_EXPECTED, &format!("the files are {digest}"))
         }

@@ -87,6 +87,14 @@ impl Finding {
         }
     }
 
+    /// Why nothing at all is known: too few were seen of one arm. `None` where enough were, of whom too few may
+    /// have had an event, or all the same.
+    pub fn few(&self) -> Option<&str> {
+        let words = self.collecting.as_deref()?;
+        let is_few = words.contains("users") || words.ends_with(" pairs");
+        is_few.then_some(words)
+    }
+
     pub(super) fn undefined(mut self, why: Undefined) -> Self {
         self.collecting = Some(match why {
             Undefined::NoVariance => told(Collecting::DegenerateMetric),

@@ -214,11 +214,28 @@ fn open(step: &mut Step, seen: &Seen<'_>, design: &Design, endpoint: Option<&Mod
         }
     }
     epoch::advance(step, seen, design);
+    if let Some(gone) = deserted(step, seen, design) {
+        return invalid(gone);
+    }
     if step.state.paused {
         Standing::Paused
     } else {
         Standing::Running
     }
+}
+
+/// Why nobody is left to be compared: RewardModels that are gone. Others that are left go on without them.
+fn deserted(step: &Step, seen: &Seen<'_>, design: &Design) -> Option<String> {
+    let candidates = || design.candidates().iter();
+    let is_gone = |model: &str| !seen.models.contains_key(model);
+    if candidates().any(|one| !step.state.out.contains_key(&one.name) && !is_gone(&one.model)) {
+        return None;
+    }
+    let gone = candidates().find(|one| is_gone(&one.model))?;
+    Some(format!(
+        "variant {}: the RewardModel {} is gone, and no other variant is left to compare: everybody is control's; end this experiment with the command abort, and make another one once the RewardModel is there",
+        gone.name, gone.model
+    ))
 }
 
 fn conflict(first: &Rival, design: &Design) -> Standing {

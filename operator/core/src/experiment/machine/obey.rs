@@ -56,16 +56,16 @@ pub(super) fn obey(step: &mut Step, seen: &Seen<'_>, design: &Design) {
         Command::Given(verb, given) => (verb, given),
     };
     let done = match verb {
-        Verb::Approve => approve(step, seen, design, &given),
+        Verb::Approve => approve(step, seen, design, &given).map(str::to_owned),
         Verb::Abort => abort(step, seen, design),
-        Verb::Pause => pause(step),
-        Verb::Resume => resume(step),
+        Verb::Pause => pause(step).map(str::to_owned),
+        Verb::Resume => resume(step).map(str::to_owned),
         Verb::Promote | Verb::Rollback | Verb::Retry | Verb::SkipStep => {
             Err("an experiment knows approve, abort, pause and resume".to_owned())
         }
     };
     step.acknowledged = Some(match done {
-        Ok(said) => given.answer(said, seen.now),
+        Ok(said) => given.answer(&said, seen.now),
         Err(why) => given.refuse(&why).answer("", seen.now),
     });
 }
@@ -101,7 +101,7 @@ fn approve(
     Ok("approved")
 }
 
-fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static str, String> {
+fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<String, String> {
     let done = step.state.conclusion.as_ref();
     if done.is_some_and(|conclusion| conclusion.applied_at.is_some()) {
         return Err("the experiment is over: delete it".to_owned());
@@ -120,17 +120,24 @@ fn abort(step: &mut Step, seen: &Seen<'_>, design: &Design) -> Result<&'static s
             "its verdict is being applied: abort the endpoint's rollout instead".to_owned(),
         );
     }
+    // What is let go by it is said, or nobody would expect it.
+    let waiting = seen.models.get(endpoint).filter(|endpoint| endpoint.waits);
+    let waiting = waiting.map_or_else(String::new, |_| {
+        format!(
+            "; the spec of the RewardModel {endpoint} asks for another revision, which has waited for the end of this experiment and is rolled out now"
+        )
+    });
     let outcome = (
         Verdict::Inconclusive,
         None,
         ABORTED,
-        "a human has stopped it; everybody is control's".to_owned(),
+        format!("aborted by a human: everybody is control's{waiting}"),
         Action::ReturnToControl,
     );
     epoch::settle(step, design);
     conclude(step, design, seen.now, outcome);
     step.standing = concluded(&step.state);
-    Ok("aborted: everybody is control's")
+    Ok(format!("aborted: everybody is control's{waiting}"))
 }
 
 fn pause(step: &mut Step) -> Result<&'static str, String> {

@@ -301,9 +301,36 @@ fn a_variant_that_never_was_stalls_and_one_that_disappears_is_out() {
     world.models.remove("m2");
     let step = world.step();
     assert!(step.state.out["v2"].contains("m2 is gone"));
+    // Nobody is left to be compared, and no verdict on a model follows from that.
+    let Standing::Stalled(Stalled::InvalidVariant, why) = step.standing else {
+        panic!("{:?}", step.standing)
+    };
+    assert!(why.contains("m2 is gone"), "{why}");
+    assert!(!step.in_force);
     world.totals = Some(users(&EQUAL).totals(&design(&json!({}))));
     world.step();
-    assert_eq!(verdict(&world), Some(Verdict::RollBack));
+    assert_eq!(verdict(&world), None);
+    world.command("abort/1");
+    world.step();
+    let decision = world.experiment.status.clone().unwrap().decision.unwrap();
+    assert!(decision.message.contains("aborted"), "{}", decision.message);
+    assert_eq!(decision.approved_at, None, "nobody has approved an abort");
+}
+
+#[test]
+fn an_abort_says_that_a_spec_change_that_waited_is_rolled_out() {
+    let mut world = World::new(&json!({}));
+    world.step();
+    world.models.get_mut("m1").unwrap().waits = true;
+    world.command("abort/1");
+    world.step();
+    let status = world.experiment.status.clone().unwrap();
+    for said in [
+        status.last_command.unwrap().message,
+        status.message.unwrap(),
+    ] {
+        assert!(said.contains("m1 asks for another revision"), "{said}");
+    }
 }
 
 #[test]
@@ -662,4 +689,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn with_a_handful_of_users_nobody_leads_no_time_is_told_and_no_guardrail_is_said_to_hold() {
+    let mut world = World::new(&json!({}));
+    world.step();
+    world.totals = Some(users(&[(9, 1), (9, 6)]).totals(&design(&json!({}))));
+    world.now = 60;
+    world.step();
+    let status = world.experiment.status.clone().unwrap();
+    assert_eq!(status.leader, None);
+    let results = status.results.unwrap();
+    assert!(!results.is_empty());
+    for result in results {
+        assert_eq!(result.eta, None, "{}", result.metric);
+        for end in [result.lower, result.upper].into_iter().flatten() {
+            let end: f64 = end.as_str().parse().unwrap();
+            assert!((-1.0..=1.0).contains(&end), "two shares differ by {end}");
+        }
+    }
+    assert_eq!(condition(&world, Type::GuardrailsOK).0, "Unknown");
+    world.totals = Some(users(&EQUAL).totals(&design(&json!({}))));
+    world.now = 120;
+    world.step();
+    assert_eq!(condition(&world, Type::GuardrailsOK).0, "True");
+    assert!(world.experiment.status.clone().unwrap().leader.is_some());
 }

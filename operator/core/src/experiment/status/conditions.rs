@@ -11,9 +11,10 @@ use crds::v1alpha1::ab_experiment::Role;
 use crds::v1alpha1::ab_experiment::status::Verdict;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::super::analysis::Look;
+use super::super::analysis::{Look, Row};
 use super::super::machine::{Standing, Step, Waiting};
 use super::super::seen::Seen;
+use super::super::spec::Design;
 use super::super::state::{ABORTED, Action, Conclusion};
 use super::message;
 
@@ -41,7 +42,7 @@ pub(super) fn conditions(
     is_same_epoch: bool,
     before: &[Condition],
 ) -> Vec<Condition> {
-    let text = message(step);
+    let text = message(step, seen);
     let mut claims = vec![ready(step, seen, &text)];
     match &step.standing {
         Standing::Pending(Waiting::Variants(what)) => {
@@ -176,6 +177,19 @@ fn applied_reason(conclusion: &Conclusion) -> AppliedReason {
     }
 }
 
+/// What guards users: the guardrails, or the goals where there are none.
+fn guarding<'l>(look: &'l Look, design: &'l Design) -> impl Iterator<Item = &'l Row> {
+    let role = |row: &Row| design.metrics.get(row.metric).map(|metric| metric.role);
+    let has_own = look
+        .rows
+        .iter()
+        .any(|row| role(row) == Some(Role::Guardrail));
+    let wanted = if has_own { Role::Guardrail } else { Role::Goal };
+    look.rows
+        .iter()
+        .filter(move |row| role(row) == Some(wanted))
+}
+
 /// What the evidence says, apart from the verdict.
 fn informative(step: &Step, look: Option<&Look>) -> Vec<Claim> {
     let unknown = |kind| claim(kind, "Unknown", NOT_YET_KNOWN, "nothing was counted yet");
@@ -215,10 +229,15 @@ fn informative(step: &Step, look: Option<&Look>) -> Vec<Claim> {
         .iter()
         .map(|(name, why)| format!("{name}: {why}"))
         .collect();
-    let guardrails = if harmed.is_empty() {
-        claim(Type::GuardrailsOK, "True", AS_EXPECTED, "no variant is out")
-    } else {
-        claim(Type::GuardrailsOK, "False", "Harm", &harmed.join("; "))
+    let few = guarding(look, design).find_map(|row| {
+        let name = &design.metrics.get(row.metric)?.name;
+        let words = row.finding.few()?;
+        Some(format!("{name} of {}: {words}", row.candidate))
+    });
+    let guardrails = match (harmed.as_slice(), few) {
+        ([], None) => claim(Type::GuardrailsOK, "True", AS_EXPECTED, "no variant is out"),
+        ([], Some(few)) => claim(Type::GuardrailsOK, "Unknown", NOT_YET_KNOWN, &few),
+        (harmed, _) => claim(Type::GuardrailsOK, "False", "Harm", &harmed.join("; ")),
     };
     let missing = of_role(Role::Goal).find_map(|row| {
         let name = &design.metrics.get(row.metric)?.name;

@@ -20,7 +20,9 @@ use super::seen::Seen;
 use super::spec::{Axis, Design};
 use super::totals::Totals;
 use crate::gates::figures::{plain, shown};
+use crate::rollout::commands;
 use conditions::conditions;
+use kube::ResourceExt;
 
 /// The status after a step. `totals` are those of the look.
 pub fn render(step: &Step, seen: &Seen<'_>, totals: Option<&Totals>) -> ABExperimentStatus {
@@ -39,7 +41,7 @@ pub fn render(step: &Step, seen: &Seen<'_>, totals: Option<&Totals>) -> ABExperi
             ..before
         };
     }
-    let message = message(step);
+    let message = message(step, seen);
     let state = &step.state;
     let same = before.epoch.as_ref().map(|epoch| epoch.id)
         == state
@@ -109,7 +111,11 @@ pub const fn phase(step: &Step) -> Phase {
     }
 }
 
-fn message(step: &Step) -> String {
+fn message(step: &Step, seen: &Seen<'_>) -> String {
+    let say = |command: &str| {
+        let namespace = seen.experiment.namespace().unwrap_or_default();
+        commands::line("abx", &namespace, &seen.experiment.name_any(), command)
+    };
     let verdict = || {
         let conclusion = step.state.conclusion.as_ref();
         conclusion.map_or("", |conclusion| &conclusion.message)
@@ -130,13 +136,16 @@ fn message(step: &Step) -> String {
             None => "users are dealt and counted".to_owned(),
         },
         Standing::Paused => {
-            "users stay in their arms, and nothing is decided until the command resume".to_owned()
+            format!(
+                "users stay in their arms, and nothing is decided until the command resume: {}",
+                say("resume")
+            )
         }
-        Standing::Suspended => "spec.suspend: everybody is control's".to_owned(),
+        Standing::Suspended => "spec.suspend: everybody is control's until it is false".to_owned(),
         Standing::AwaitingApproval => format!(
-            "{}; annotate it with betterai.dev/command: approve/{}/<nonce> to roll it out, or abort/<nonce>",
+            "{}; say approve to roll it out, or abort: {}",
             verdict(),
-            decided.unwrap_or_default()
+            say(&format!("approve/{}", decided.unwrap_or_default()))
         ),
         Standing::Applying | Standing::Applied => verdict().to_owned(),
         Standing::Stalled(_, message) => message.clone(),
@@ -219,6 +228,16 @@ fn results(look: &Look, design: &Design, now: Timestamp) -> Vec<ResultStatus> {
         .collect()
 }
 
+/// An end of an interval, as it is shown: two shares differ by 1 at most.
+fn end_as_read(metric: &super::spec::Metric, end: f64) -> f64 {
+    let end = metric.effect_as_read(end);
+    if metric.is_rate() {
+        end.clamp(-1.0, 1.0)
+    } else {
+        end
+    }
+}
+
 fn result(row: &Row, metric: &super::spec::Metric, now: Timestamp) -> ResultStatus {
     let finding = &row.finding;
     let effect = finding.effect.map(|effect| metric.effect_as_read(effect));
@@ -229,13 +248,14 @@ fn result(row: &Row, metric: &super::spec::Metric, now: Timestamp) -> ResultStat
             .filter(|(_, control)| control.abs() > 0.0)
             .map(|(effect, control)| effect / control.abs()),
     };
-    let end = |end: Option<f64>| end.and_then(|end| shown(metric.effect_as_read(end)));
+    let end = |end: Option<f64>| end.and_then(|end| shown(end_as_read(metric, end)));
     let mean = |mean: Option<f64>| mean.and_then(|mean| shown(metric.mean_as_read(mean)));
-    let eta = row.eta.and_then(|left| {
+    let eligible = finding.collecting.is_none();
+    // From a handful of users no time can be told.
+    let eta = row.eta.filter(|_| eligible).and_then(|left| {
         let left = SignedDuration::try_from(left).ok()?;
         now.checked_add(left).ok()
     });
-    let eligible = finding.collecting.is_none();
     ResultStatus {
         metric: metric.name.clone(),
         variant: row.candidate.clone(),
@@ -263,7 +283,7 @@ fn result(row: &Row, metric: &super::spec::Metric, now: Timestamp) -> ResultStat
     }
 }
 
-/// The candidate that is ahead on the first goal.
+/// The candidate that is ahead on the first goal; nobody is before enough users were seen.
 fn leader(look: &Look, design: &Design) -> Option<LeaderStatus> {
     let goal = design
         .metrics
@@ -272,7 +292,8 @@ fn leader(look: &Look, design: &Design) -> Option<LeaderStatus> {
     let metric = design.metrics.get(goal)?;
     let rows = look.rows.iter().filter(|row| row.metric == goal);
     let effect = |row: &Row| row.finding.effect;
-    let known = rows.filter(|row| effect(row).is_some());
+    let enough = |row: &&Row| row.finding.collecting.is_none();
+    let known = rows.filter(|row| effect(row).is_some()).filter(enough);
     let ahead = known.max_by(|one, other| {
         effect(one)
             .unwrap_or(f64::MIN)
@@ -281,7 +302,7 @@ fn leader(look: &Look, design: &Design) -> Option<LeaderStatus> {
     let value = metric.effect_as_read(effect(ahead)?);
     let is_ahead = value > 0.0;
     let end = |end: Option<f64>| {
-        end.map_or_else(|| "?".to_owned(), |end| plain(metric.effect_as_read(end)))
+        end.map_or_else(|| "?".to_owned(), |end| plain(end_as_read(metric, end)))
     };
     Some(LeaderStatus {
         variant: if is_ahead {

@@ -10,6 +10,8 @@ use super::super::track::Frozen;
 
 /// Cells of users that each arm needs. Each user lies in one cell, so that there are as many users.
 pub(super) const CELLS: u64 = 200;
+/// What there have to be so many of, whatever `minSamples` says.
+pub(super) const NEEDED: &str = "users that this test needs";
 
 /// The prior's standard deviation: as it was frozen; else the smallest effect that matters, which the
 /// margin is; else 0.08 standard deviations of a unit. `None` where nothing varies.
@@ -54,13 +56,15 @@ pub(super) fn one(arm: Arm, tau: Scale) -> Option<NormalMixture> {
 pub(super) fn told(collecting: Collecting) -> String {
     match collecting {
         Collecting::Users { seen, needed } | Collecting::Cells { seen, needed } => {
-            format!("collecting: {seen} of {needed} groups of users in the smaller arm")
+            format!("collecting: {seen} of {needed} {NEEDED} in the smaller arm")
         }
         Collecting::Requests { seen, needed } => format!("collecting: {seen} of {needed} requests"),
         Collecting::Events { seen, needed } => {
             format!("collecting: {seen:.1} of {needed:.0} events in the smaller arm")
         }
-        Collecting::Pairs { seen, needed } => format!("collecting: {seen} of {needed} pairs"),
+        Collecting::Pairs { seen, needed } => {
+            format!("collecting: {seen} of {needed} pairs that this test needs")
+        }
         Collecting::Differences { seen, needed } => {
             format!("collecting: {seen} of {needed} pairs that differ")
         }
@@ -73,5 +77,22 @@ pub(super) fn told(collecting: Collecting) -> String {
         Collecting::ShadowCoverage => {
             "fewer than 95 % of the shadowed requests were answered (ShadowCoverage)".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_below_the_floor_is_told_whatever_min_samples_says() {
+        let cells = Collecting::Cells {
+            seen: 31,
+            needed: CELLS,
+        };
+        assert_eq!(
+            told(cells),
+            "collecting: 31 of 200 users that this test needs in the smaller arm"
+        );
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn shift(gate: &Gate, within: f64, pairs: &Pairs) -> Judgement {
         return told(normal::told(why)).estimated(arm.mean());
     }
     if arm.units() < normal::CELLS {
-        return collecting("groups of users", arm.units(), normal::CELLS)
+        return collecting(normal::NEEDED, arm.units(), normal::CELLS)
             .on(seen)
             .estimated(arm.mean());
     }

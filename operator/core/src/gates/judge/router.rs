@@ -73,6 +73,15 @@ impl Metric {
         }
     }
 
+    /// An interval as it is shown: a share lies between `least` and 1.
+    const fn within(self, (lower, upper): (f64, f64), least: f64) -> (f64, f64) {
+        if self.is_rate() {
+            (lower.clamp(least, 1.0), upper.clamp(least, 1.0))
+        } else {
+            (lower, upper)
+        }
+    }
+
     /// A spread is the root of a mean square.
     const fn shape(self) -> Shape {
         if self.is_rate() {
@@ -141,6 +150,7 @@ fn compare(
         Ok(known) => known,
         Err(why) => return plainly(undefined(why, samples)),
     };
+    let bounds = metric.within(bounds, -1.0);
     let message = told(metric, comparison.margin, verdict, (a, b), bounds);
     let judgement = Judgement::new(verdict, message).on(canary);
     Finding::of(
@@ -285,7 +295,7 @@ fn threshold(
     let arm = match metric.shape().arm(sums) {
         Ok(arm) if arm.units() >= normal::CELLS => arm,
         Ok(arm) => {
-            let judgement = collecting("groups of users", arm.units(), normal::CELLS);
+            let judgement = collecting(normal::NEEDED, arm.units(), normal::CELLS);
             return plainly(judgement.on(samples).estimated(arm.mean()));
         }
         Err(why) => return plainly(undefined(why, samples)),
@@ -320,7 +330,7 @@ fn threshold(
         Bound::AtLeast(_) => evidence.less,
         Bound::AtMost(_) => evidence.greater,
     };
-    let bounds = (mixture.lower(alpha), mixture.upper(alpha));
+    let bounds = metric.within((mixture.lower(alpha), mixture.upper(alpha)), 0.0);
     let (verdict, word) = if alpha.rejects(harm) {
         (Verdict::Fail, "beyond")
     } else if bound.holds(arm.mean()) {
@@ -377,5 +387,15 @@ fn undefined(why: Undefined, samples: u64) -> Judgement {
         }
         Undefined::OutOfRange => Verdict::Error,
     };
-    Judgement::new(verdict, format!("nothing can be said yet: {why}")).on(samples)
+    let needs = match why {
+        Undefined::TooFewUnits | Undefined::NoExposure => {
+            format!(
+                " (of {} {} in each revision)",
+                normal::CELLS,
+                normal::NEEDED
+            )
+        }
+        Undefined::NoVariance | Undefined::OutOfRange => String::new(),
+    };
+    Judgement::new(verdict, format!("nothing can be said yet: {why}{needs}")).on(samples)
 }
