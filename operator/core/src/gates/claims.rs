@@ -106,7 +106,9 @@ fn too_little_is_no_verdict() {
     let few_users = judged(&gate, arms(arm(3, 400, 2), arm(3, 400, 1)));
     assert_eq!(few_users.verdict, Verdict::Inconclusive);
     assert!(
-        few_users.message.contains("3 of 200 users that this test needs"),
+        few_users
+            .message
+            .contains("3 of 200 users that this test needs"),
         "{}",
         few_users.message
     );

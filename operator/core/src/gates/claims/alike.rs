@@ -112,7 +112,9 @@ fn a_shift_needs_a_thousand_pairs_of_two_hundred_groups_of_users() {
     let judgement = judged(&shift(), Measurement::Paired(pairs(of_few)));
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert!(
-        judgement.message.contains("20 of 200 users that this test needs"),
+        judgement
+            .message
+            .contains("20 of 200 users that this test needs"),
         "{}",
         judgement.message
     );
