@@ -139,6 +139,9 @@ pub struct ModelDescription {
     pub labels: Vec<String>,
     /// The label whose logit is the score.
     pub label: Option<String>,
+    /// What logits go through before they are shown as scores, unless a request asks for raw ones:
+    /// `identity`, `sigmoid`, `softmax` or `tanh`.
+    pub activation: String,
     /// Whether answers have a confidence.
     pub calibrated: bool,
     /// By what.

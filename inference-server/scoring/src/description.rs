@@ -55,6 +55,24 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Sigmoid, Self::Softmax, Self::Tanh];
+
+    /// As flags and documents call it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Sigmoid => "sigmoid",
+            Self::Softmax => "softmax",
+            Self::Tanh => "tanh",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.word() == word)
+    }
+
     /// What transformers and its servers do where a checkpoint says nothing.
     pub const fn of_labels(labels: usize) -> Self {
         if labels == 1 {

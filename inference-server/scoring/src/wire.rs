@@ -42,31 +42,12 @@ pub fn by(description: &Description) -> By {
         }
         .to_owned(),
         labels: description.labels.clone(),
-        activation: word(description.activation).to_owned(),
+        activation: description.activation.word().to_owned(),
         label: description.label,
-        native: Some(word(description.native).to_owned()),
+        native: Some(description.native.word().to_owned()),
         calibration: description
             .calibration
             .map(|calibration| (calibration.scale(), calibration.shift())),
-    }
-}
-
-const fn word(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Identity => "identity",
-        Activation::Sigmoid => "sigmoid",
-        Activation::Softmax => "softmax",
-        Activation::Tanh => "tanh",
-    }
-}
-
-fn activation(word: &str) -> Option<Activation> {
-    match word {
-        "identity" => Some(Activation::Identity),
-        "sigmoid" => Some(Activation::Sigmoid),
-        "softmax" => Some(Activation::Softmax),
-        "tanh" => Some(Activation::Tanh),
-        _ => None,
     }
 }
 
@@ -79,10 +60,10 @@ pub fn description(by: By) -> Option<Description> {
             "decoder" => Backbone::Decoder,
             _ => return None,
         },
-        activation: activation(&by.activation)?,
+        activation: Activation::named(&by.activation)?,
         label: by.label,
         native: match &by.native {
-            Some(word) => activation(word)?,
+            Some(word) => Activation::named(word)?,
             None => Activation::Identity,
         },
         calibration: match calibration {

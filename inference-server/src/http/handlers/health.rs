@@ -75,6 +75,7 @@ pub(crate) async fn model_info<S: Scorer>(call: Call<S>) -> Json<ModelDescriptio
         trainable_parameters: model.parameters,
         label: about.labels.get(about.label).cloned(),
         labels: about.labels.clone(),
+        activation: about.native.word().to_owned(),
         calibrated: about.calibration.is_some(),
         calibration: about.calibration.map(|calibration| CalibrationValues {
             scale: calibration.scale(),

@@ -286,6 +286,7 @@ async fn the_models_facts_are_told() {
         ("digest", json!("sha256:d")),
         ("trainable_parameters", json!(1)),
         ("label", json!("LABEL_0")),
+        ("activation", json!("identity")),
     ] {
         assert_eq!(info[field], expected, "{field}");
     }
