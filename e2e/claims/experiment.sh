@@ -51,7 +51,7 @@ comes '{.status.decision.verdict}' Promote 90
 claim "  $(of '{.status.decision.message}')"
 same "$(of '{.status.decision.variant}')" v2 "the winner"
 same "$(get helpfulness '{.status.stable.revision}')" "$old" "what serves before anybody has approved"
-kubectl -n demo annotate --overwrite abx v2-vs-v1 "betterai.dev/command=approve/v2/1" >/dev/null
+"$root/target/release/kubectl-rewards" -n demo approve abexperiment/v2-vs-v1 --revision v2 >&2
 comes '{.status.phase}' Applied 90
 same "$(get helpfulness "{.status.conditions[?(@.type=='Ready')].reason}")" PromotedAheadOfSpec "why the endpoint is ready"
 [[ $(get helpfulness '{.status.stable.revision}') != "$old" ]] || broken "v2 was not promoted"

@@ -40,6 +40,24 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Says why an endpoint serves what its spec does not, and what to commit; or how an experiment stands.
     Explain(Explain),
+    /// Gives the new revision all traffic now, past the steps and gates that are left.
+    Promote(Order),
+    /// Takes the new revision, or an experiment, off the traffic.
+    Abort(Order),
+    /// Brings the revision before back.
+    Rollback(Order),
+    /// Tries a revision again that has failed.
+    Retry(Order),
+    /// Holds a rollout or an experiment where it is.
+    Pause(Order),
+    /// Goes on after a pause, or gives a gate its time again.
+    Resume(Order),
+    /// Approves a promotion, or an experiment's verdict.
+    Approve(Order),
+    /// Goes past the step that a rollout is at.
+    SkipStep(Order),
+    /// Says how the last rollouts of a RewardModel ended.
+    History(History),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -173,6 +191,22 @@ pub(crate) struct Replay {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Explain {
     /// NAME of a RewardModel, or abexperiment/NAME.
+    pub(crate) name: String,
+}
+
+/// A command to the operator. It is answered once, and the answer is printed.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Order {
+    /// NAME of a RewardModel, or abexperiment/NAME.
+    pub(crate) name: String,
+    /// Only where it is still about this revision, or variant of an experiment: what comes too late does nothing.
+    #[arg(long)]
+    pub(crate) revision: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct History {
+    /// NAME of a RewardModel.
     pub(crate) name: String,
 }
 

@@ -1,18 +1,27 @@
-//! What reads files and asks the cluster. All of it reads; nothing is written anywhere.
+//! What reads files and asks the cluster. Nothing is written but the annotation of a command.
 
+use std::fmt::Debug;
 use std::io::Read;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use crds::v1alpha1::reward_model::status::LastCommand;
 use crds::{ABExperiment, RewardModel, labels};
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource};
+use operator_core::rollout::commands::Verb;
+use serde::de::DeserializeOwned;
 
 use crate::args;
 use crate::explain::{self, Subject};
 use crate::failure::Failure;
-use crate::{manifest, plan, replay};
+use crate::order::Order;
+use crate::{history, manifest, plan, replay};
+
+/// How long the operator is waited for: one that starts needs as long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn plan(args: &args::Plan) -> Result<String, Failure> {
     let text = args.filename.as_deref().map(read).transpose()?;
@@ -50,21 +59,103 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 pub(crate) fn explain(args: &args::Explain, cluster: &args::Cluster) -> Result<String, Failure> {
     let subject = Subject::parse(&args.name)?;
+    block_on(ask(cluster, &subject))
+}
+
+pub(crate) fn history(args: &args::History, cluster: &args::Cluster) -> Result<String, Failure> {
+    let Subject::Model(name) = Subject::parse(&args.name)? else {
+        return Err(Failure::Usage(
+            "an experiment has no rollouts: name its endpoint, a RewardModel".to_owned(),
+        ));
+    };
+    block_on(async {
+        let (client, namespace) = connect(cluster).await?;
+        let model: RewardModel = get(&Api::namespaced(client, &namespace), &name).await?;
+        Ok(history::text(model.status.as_ref()))
+    })
+}
+
+/// Gives a command, and waits for its answer.
+pub(crate) fn order(
+    verb: Verb,
+    args: &args::Order,
+    cluster: &args::Cluster,
+) -> Result<String, Failure> {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let nonce = format!("{now:x}-{:x}", std::process::id());
+    let subject = Subject::parse(&args.name)?;
+    let order = Order::new(verb, subject, args.revision.clone(), nonce)?;
+    block_on(async {
+        let (client, namespace) = connect(cluster).await?;
+        match &order.subject {
+            Subject::Model(name) => {
+                let models: Api<RewardModel> = Api::namespaced(client, &namespace);
+                give(&models, name, &order, |model| {
+                    model.status.and_then(|status| status.last_command)
+                })
+                .await
+            }
+            Subject::Experiment(name) => {
+                let experiments: Api<ABExperiment> = Api::namespaced(client, &namespace);
+                give(&experiments, name, &order, |experiment| {
+                    experiment.status.and_then(|status| status.last_command)
+                })
+                .await
+            }
+        }
+    })
+}
+
+async fn give<K>(
+    api: &Api<K>,
+    name: &str,
+    order: &Order,
+    last: impl Fn(K) -> Option<LastCommand>,
+) -> Result<String, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let (params, patch) = (PatchParams::default(), Patch::Merge(order.patch()));
+    let patched = api.patch(name, &params, &patch).await;
+    patched.map_err(|error| failed(&format!("write to {name}"), &error))?;
+    let asked = Instant::now();
+    while asked.elapsed() < PATIENCE {
+        if let Some(answer) = order.answer(last(get(api, name).await?).as_ref()) {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Err(order.unanswered(PATIENCE.as_secs()))
+}
+
+async fn get<K>(api: &Api<K>, name: &str) -> Result<K, Failure>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let found = api.get(name).await;
+    found.map_err(|error| failed(&format!("read {name}"), &error))
+}
+
+fn block_on(asked: impl Future<Output = Result<String, Failure>>) -> Result<String, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime.block_on(ask(cluster, &subject))
+    runtime.block_on(asked)
+}
+
+/// The cluster, and the namespace that is meant.
+async fn connect(args: &args::Cluster) -> Result<(Client, String), Failure> {
+    let config = config(args.context.as_deref()).await?;
+    let namespace = args.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config);
+    let client = client.map_err(|error| failed("connect to the cluster", &error))?;
+    Ok((client, namespace))
 }
 
 async fn ask(args: &args::Cluster, subject: &Subject) -> Result<String, Failure> {
-    let config = config(args.context.as_deref()).await?;
-    let namespace = args
-        .namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
-    let client =
-        Client::try_from(config).map_err(|error| failed("connect to the cluster", &error))?;
+    let (client, namespace) = connect(args).await?;
     let experiments: Api<ABExperiment> = Api::namespaced(client.clone(), &namespace);
     match subject {
         Subject::Experiment(name) => {

@@ -39,7 +39,7 @@ impl Subject {
             "rewardmodel" | "rewardmodels" | "rwm" => Ok(Self::Model(name.to_owned())),
             "abexperiment" | "abexperiments" | "abx" => Ok(Self::Experiment(name.to_owned())),
             _ => Err(Failure::Usage(format!(
-                "{kind} is not explained: write rewardmodel/NAME or abexperiment/NAME"
+                "{kind} is none of ours: write rewardmodel/NAME or abexperiment/NAME"
             ))),
         }
     }

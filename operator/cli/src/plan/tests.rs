@@ -8,13 +8,11 @@ const SAMPLE: &str = include_str!("../../../../manifests/samples/experiment.yaml
 
 fn given(flags: &str) -> Plan {
     let line = format!("rewards plan {flags}");
-    match Args::try_parse_from(line.split_whitespace())
-        .unwrap()
-        .command
-    {
-        Command::Plan(plan) => *plan,
-        Command::Replay(_) | Command::Explain(_) => panic!("{line}"),
-    }
+    let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+    let Command::Plan(plan) = args.command else {
+        panic!("{line}")
+    };
+    *plan
 }
 
 fn planned(flags: &str) -> String {

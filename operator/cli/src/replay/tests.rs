@@ -103,14 +103,17 @@ fn a_better_variant_wins_a_harmful_one_loses_and_equal_ones_run_on() {
         ..EQUAL
     });
     assert!(
-        better.starts_with("answers: Promote v2 (Won)\n"),
+        better.starts_with("answers: v2 is better than control (Promote, Won)\n"),
         "{better}"
     );
     let worse = verdict(&Visits {
         accept: [10, 5],
         ..EQUAL
     });
-    assert!(worse.starts_with("answers: RollBack (Lost)\n"), "{worse}");
+    assert!(
+        worse.starts_with("answers: no variant is better, and all of them harm (RollBack, Lost)\n"),
+        "{worse}"
+    );
     let harmful = verdict(&Visits {
         accept: [6, 10],
         fail: [1, 6],
@@ -141,7 +144,7 @@ fn users_that_do_not_fall_as_dealt_make_every_number_worthless() {
         ..EQUAL
     });
     assert!(
-        lost.starts_with("answers: Invalid (SampleRatioMismatch)\n"),
+        lost.starts_with("answers: the numbers cannot be trusted (Invalid, SampleRatioMismatch)\n"),
         "{lost}"
     );
     // As many, where the weights say so.
@@ -160,7 +163,7 @@ fn users_that_do_not_fall_as_dealt_make_every_number_worthless() {
         ..EQUAL
     };
     let sound = replayed(&weighed, "x.csv", &lost.csv(), false).unwrap();
-    assert!(sound.starts_with("answers: Promote v2"), "{sound}");
+    assert!(sound.starts_with("answers: v2 is better"), "{sound}");
 }
 
 #[test]
@@ -316,7 +319,10 @@ fn what_was_latched_counts_only_for_the_design_that_it_was_latched_for() {
         replay.fingerprint()
     );
     let same = replayed(&same, "x.yaml", &harmed, false).unwrap();
-    assert!(same.starts_with("answers: RollBack"), "{same}");
+    assert!(
+        same.starts_with("answers: no variant is better, and all of them harm"),
+        "{same}"
+    );
 }
 
 /// Each file's name and text, and a part of what is said of it.
@@ -488,7 +494,7 @@ fn an_elapsed_time_may_be_said() {
         answer(&asked).unwrap_or_else(|failure| failure.to_string())
     };
     assert!(told("1h").starts_with("answers: Running"));
-    assert!(told("24h").starts_with("answers: Promote v2"));
+    assert!(told("24h").starts_with("answers: v2 is better"));
     assert!(told("soon").contains("--elapsed: \"soon\" is not a duration"));
 }
 

@@ -24,16 +24,31 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [(&'static str, Self); 8] = [
-        ("promote", Self::Promote),
-        ("abort", Self::Abort),
-        ("rollback", Self::Rollback),
-        ("retry", Self::Retry),
-        ("pause", Self::Pause),
-        ("resume", Self::Resume),
-        ("approve", Self::Approve),
-        ("skip-step", Self::SkipStep),
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Promote,
+        Self::Abort,
+        Self::Rollback,
+        Self::Retry,
+        Self::Pause,
+        Self::Resume,
+        Self::Approve,
+        Self::SkipStep,
     ];
+
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Retry => "retry",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Approve => "approve",
+            Self::SkipStep => "skip-step",
+        }
+    }
 }
 
 /// What there is to do about the annotation.
@@ -70,9 +85,8 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
         return Command::None;
     }
     let verb = Verb::ALL
-        .iter()
-        .find(|(word, _)| *word == acknowledgement.verb)
-        .map(|(_, verb)| *verb);
+        .into_iter()
+        .find(|verb| verb.word() == acknowledgement.verb);
     if let Some(verb) = verb {
         if acknowledgement.nonce.is_empty() {
             acknowledgement.refusal = Some(format!(
@@ -87,7 +101,7 @@ pub fn read(annotation: Option<&str>, last: Option<&LastCommand>) -> Command {
     acknowledgement.refusal = Some(format!(
         "write {} as <verb>[/<revision>]/<nonce>, such as retry/1; the verbs are {}",
         crds::labels::COMMAND,
-        Verb::ALL.map(|(word, _)| word).join(", ")
+        Verb::ALL.map(Verb::word).join(", ")
     ));
     Command::Refused(acknowledgement)
 }
