@@ -17,7 +17,7 @@ use crate::evidence::Epoch;
 use crate::experiment::{Judged, Serial, Trial};
 use crate::queue;
 use crate::router::{Lane, Shared};
-use crate::shadow::{Task, asked, begin, is_finite};
+use crate::shadow::{Task, Unscored, asked, begin, is_finite};
 
 /// One labelled pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,13 +194,24 @@ impl Labelled {
         let Some(recorder) = counting.recording.of(epoch) else {
             return;
         };
-        let margin = |scores: Result<Scores, _>| margin(&scores.ok()?);
-        match (margin(stable), margin(canary)) {
-            (Some(stable), Some(canary)) => {
+        let stable = stable.ok().and_then(|scores| margin(&scores));
+        match stable.zip(canary_margin(canary)) {
+            Some((stable, canary)) => {
                 recorder.preferred(unit, Verdict::of(stable, canary));
             }
-            (Some(_) | None, None) | (None, Some(_)) => recorder.not_preferred(),
+            None => recorder.not_preferred(),
         }
+    }
+}
+
+/// How much better the chosen answer is to the canary. A pair that it fails at, or is late with, it is wrong
+/// about (stats.md 1.6): a model that scores easy pairs alone would be judged by these. `None` where its pods are
+/// away or have no room.
+fn canary_margin(canary: Result<Scores, Unscored>) -> Option<f64> {
+    match canary {
+        Ok(scores) => Some(margin(&scores).unwrap_or(f64::NEG_INFINITY)),
+        Err(Unscored::Failed | Unscored::Late) => Some(f64::NEG_INFINITY),
+        Err(Unscored::NoRoom | Unscored::Absent) => None,
     }
 }
 

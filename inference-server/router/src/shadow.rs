@@ -50,6 +50,8 @@ pub(crate) enum Unscored {
     NoRoom,
     Failed,
     Late,
+    /// Nobody of it could be asked.
+    Absent,
 }
 
 /// Stable has answered a request: it is put aside for the canary, where it is to be.
@@ -65,6 +67,11 @@ pub(crate) fn answered(
     };
     let key = Key::prompt(request.origin.key.as_bytes());
     if !view.assigner.is_shadowed(key, rule.percent) || view.table.confirmed().is_some() {
+        return;
+    }
+    // A revision whose pods are away has missed nothing: that is no fault of the model, and would count
+    // against what it answers for as long as the rollout lasts.
+    if !view.of(Role::Canary).is_some_and(Group::is_usable) {
         return;
     }
     let mut counting = shared.counting();
@@ -141,7 +148,7 @@ impl Shadowed {
             Err(unscored) => {
                 let (why, outcome) = match unscored {
                     Unscored::NoRoom => (Drop::Full, Shadowing::Full),
-                    Unscored::Failed => (Drop::Failed, Shadowing::Failed),
+                    Unscored::Failed | Unscored::Absent => (Drop::Failed, Shadowing::Failed),
                     Unscored::Late => (Drop::Late, Shadowing::Late),
                 };
                 recorder.dropped(why);
@@ -176,8 +183,8 @@ pub(crate) async fn asked_of(
     inputs: Inputs,
     like: &ScoreRequest,
 ) -> Result<Scores, Unscored> {
-    let view = shared.view.load_full().ok_or(Unscored::Failed)?;
-    let group = whom(&view).ok_or(Unscored::Failed)?;
+    let view = shared.view.load_full().ok_or(Unscored::Absent)?;
+    let group = whom(&view).ok_or(Unscored::Absent)?;
     let shadow = view.table.shadow.as_ref();
     let timeout = shadow.map_or(table::Shadow::TIMEOUT, table::Shadow::timeout);
     let until = Instant::now() + timeout;
@@ -204,15 +211,12 @@ pub(crate) async fn asked_of(
 async fn answer(way: &Way<'_>, group: &Group) -> Result<Scores, Unscored> {
     let held = way.take(group, None).map_err(|refused| match refused {
         Nobody::Full => Unscored::NoRoom,
-        Nobody::Absent => Unscored::Failed,
+        Nobody::Absent => Unscored::Absent,
     })?;
     way.at(group, held).await.map_err(|unasked| match unasked {
         Unasked::Late => Unscored::Late,
-        Unasked::Unreachable
-        | Unasked::Refused(_)
-        | Unasked::Declined(_)
-        | Unasked::Failed(_)
-        | Unasked::Another => Unscored::Failed,
+        Unasked::Unreachable | Unasked::Another | Unasked::Refused(_) => Unscored::Absent,
+        Unasked::Declined(_) | Unasked::Failed(_) => Unscored::Failed,
     })
 }
 

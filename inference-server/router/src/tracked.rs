@@ -117,6 +117,16 @@ struct Noted {
     answered: Option<Millis>,
 }
 
+/// Whether the table gives both revisions a share. Where one has all the same, because the other one's pods are
+/// away, what it is asked is no sample of that share: the evidence would compare two crowds of other sizes.
+fn is_shared(view: &View) -> bool {
+    let has_share = |role| {
+        let row = view.table.row(role);
+        row.is_some_and(|row| row.weight.get() > 0)
+    };
+    has_share(Role::Stable) && has_share(Role::Canary)
+}
+
 /// A request that is counted.
 pub(crate) struct Tracked<'a> {
     shared: &'a Arc<Shared>,
@@ -158,6 +168,7 @@ impl<'a> Tracked<'a> {
                 };
                 let observed = request
                     .cell
+                    .filter(|_| request.weight.is_some() || !is_shared(view))
                     .and_then(|cell| counting.recording.began(arm, cell, now));
                 Noted {
                     ticket: counting.recorder.begin(start, now),

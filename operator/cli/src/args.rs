@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Reward models and their experiments, from your own machine.
+/// Commands to reward models and experiments, and what there is to know of both, from your own machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl rewards",

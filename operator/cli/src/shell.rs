@@ -70,7 +70,8 @@ pub(crate) fn history(args: &args::History, cluster: &args::Cluster) -> Result<S
     };
     block_on(async {
         let (client, namespace) = connect(cluster).await?;
-        let model: RewardModel = get(&Api::namespaced(client, &namespace), &name).await?;
+        let models: Api<RewardModel> = Api::namespaced(client, &namespace);
+        let model = get(&models, &namespace, &name).await?;
         Ok(history::text(model.status.as_ref()))
     })
 }
@@ -90,14 +91,14 @@ pub(crate) fn order(
         match &order.subject {
             Subject::Model(name) => {
                 let models: Api<RewardModel> = Api::namespaced(client, &namespace);
-                give(&models, name, &order, |model| {
+                give(&models, &namespace, name, &order, |model| {
                     model.status.and_then(|status| status.last_command)
                 })
                 .await
             }
             Subject::Experiment(name) => {
                 let experiments: Api<ABExperiment> = Api::namespaced(client, &namespace);
-                give(&experiments, name, &order, |experiment| {
+                give(&experiments, &namespace, name, &order, |experiment| {
                     experiment.status.and_then(|status| status.last_command)
                 })
                 .await
@@ -108,6 +109,7 @@ pub(crate) fn order(
 
 async fn give<K>(
     api: &Api<K>,
+    namespace: &str,
     name: &str,
     order: &Order,
     last: impl Fn(K) -> Option<LastCommand>,
@@ -115,12 +117,14 @@ async fn give<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
+    // First, so that one that is not there is told in the same words by every command.
+    get(api, namespace, name).await?;
     let (params, patch) = (PatchParams::default(), Patch::Merge(order.patch()));
     let patched = api.patch(name, &params, &patch).await;
     patched.map_err(|error| failed(&format!("write to {name}"), &error))?;
     let asked = Instant::now();
     while asked.elapsed() < PATIENCE {
-        if let Some(answer) = order.answer(last(get(api, name).await?).as_ref()) {
+        if let Some(answer) = order.answer(last(get(api, namespace, name).await?).as_ref()) {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -128,12 +132,13 @@ where
     Err(order.unanswered(PATIENCE.as_secs()))
 }
 
-async fn get<K>(api: &Api<K>, name: &str) -> Result<K, Failure>
+async fn get<K>(api: &Api<K>, namespace: &str, name: &str) -> Result<K, Failure>
 where
-    K: Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let found = api.get(name).await;
-    found.map_err(|error| failed(&format!("read {name}"), &error))
+    let found = api.get_opt(name).await;
+    let found = found.map_err(|error| failed(&format!("read {name}"), &error))?;
+    found.ok_or_else(|| absent(&K::kind(&()), name, namespace))
 }
 
 fn block_on(asked: impl Future<Output = Result<String, Failure>>) -> Result<String, Failure> {

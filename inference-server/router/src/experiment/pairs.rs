@@ -91,7 +91,9 @@ impl Paired {
                 let pairs: Vec<(f64, f64)> = control.into_iter().zip(scores.rewards()).collect();
                 trials.paired(exposed, arm, &pairs);
             }
-            Ok(_) | Err(Unscored::Failed) => trials.lacking(exposed, arm, Lacking::Failed),
+            Ok(_) | Err(Unscored::Failed | Unscored::Absent) => {
+                trials.lacking(exposed, arm, Lacking::Failed)
+            }
             Err(Unscored::NoRoom) => trials.lacking(exposed, arm, Lacking::Full),
             Err(Unscored::Late) => trials.lacking(exposed, arm, Lacking::Late),
         }

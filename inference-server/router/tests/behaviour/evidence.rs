@@ -80,6 +80,24 @@ async fn what_both_fail_at_and_what_finds_nobody_is_no_evidence() {
 }
 
 #[tokio::test]
+async fn what_a_canary_gets_because_stable_is_away_is_no_sample_of_its_share() {
+    let (stable, server) = (Server::start("s").await, Server::start("c").await);
+    let rows = json!([
+        row("s", "Stable", 9_000, &[&stable]),
+        row("c", "Canary", 1_000, &[&server])
+    ]);
+    let router = over(&table(1, rows)).await;
+    stable.vanish();
+    until(|| router.report().revisions[0].ready == 0).await;
+    for key in 0..30 {
+        let scores = ask(&router, &format!("key {key}")).await.unwrap();
+        assert_eq!(revision(&scores), "c");
+    }
+    assert_eq!(router.report().revisions[1].answered, 30);
+    assert_eq!(canary(&router).cells.total().requests, 0);
+}
+
+#[tokio::test]
 async fn a_canary_that_stable_overtakes_is_waited_for_until_the_last_threshold() {
     let (stable, server) = (Server::start("s").await, Server::start("c").await);
     let rows = json!([

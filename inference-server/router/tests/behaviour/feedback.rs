@@ -77,17 +77,35 @@ async fn one_prompt_and_one_user_count_once() {
 }
 
 #[tokio::test]
-async fn what_one_revision_does_not_score_is_counted_as_that_and_may_be_sent_again() {
+async fn the_canary_is_wrong_about_what_it_does_not_score() {
     let (_stable, canary, router) = pair(0).await;
-    for (failed, does) in [(1, Does::Fails), (2, Does::NotANumber)] {
+    for (only_stable, does) in [(1, Does::Fails), (2, Does::NotANumber), (3, Does::Declines)] {
         canary.now(does);
+        let pairs = vec![preference(&format!("p {only_stable}"), "longer", "short")];
+        assert_eq!(router.prefer(pairs), Ok(accepted(1)));
+        until(|| seen(&router).counts().only_stable == only_stable).await;
+    }
+    assert_eq!(seen(&router).failed, 0);
+}
+
+#[tokio::test]
+async fn what_stable_does_not_score_or_a_canary_that_is_away_is_no_pair_and_may_be_sent_again() {
+    let (stable, canary, router) = pair(0).await;
+    let ask = || {
         let pairs = vec![preference("p", "longer", "short")];
         assert_eq!(router.prefer(pairs), Ok(accepted(1)));
+    };
+    stable.now(Does::Fails);
+    ask();
+    until(|| seen(&router).failed == 1).await;
+    stable.now(Does::Scores);
+    for (failed, does) in [(2, Does::Refuses), (3, Does::Breaks)] {
+        canary.now(does);
+        ask();
         until(|| seen(&router).failed == failed).await;
     }
     canary.now(Does::Scores);
-    let pairs = vec![preference("p", "longer", "short")];
-    assert_eq!(router.prefer(pairs), Ok(accepted(1)));
+    ask();
     until(|| seen(&router).counts().both_right == 1).await;
 }
 

@@ -33,6 +33,15 @@ async fn ask_all(router: &Router, keys: usize) {
 }
 
 #[tokio::test]
+async fn a_canary_whose_pods_are_away_has_missed_nothing() {
+    let (_stable, canary, router) = shadowed(100, 5_000).await;
+    canary.vanish();
+    until(|| router.report().revisions[1].ready == 0).await;
+    ask_all(&router, 10).await;
+    assert_eq!(seen(&router).eligible, 0);
+}
+
+#[tokio::test]
 async fn a_canary_without_weight_scores_what_stable_has_answered_behind_the_others() {
     let (_stable, canary, router) = shadowed(100, 5_000).await;
     ask_all(&router, 30).await;

@@ -181,7 +181,7 @@ fn gates(signals: &Signals, names: &[String], left: Duration) -> Gating {
         None => Gating::Paused(
             PausedReason::InconclusiveGate,
             format!(
-                "{}; its time is over: say resume to give it the time again, or skip-step",
+                "{}; its time is over: it goes on by itself should the gate pass after all; say resume to give it the time again, or skip-step",
                 first.says()
             ),
         ),

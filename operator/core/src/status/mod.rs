@@ -324,7 +324,7 @@ fn outcome(ending: &Ending) -> (&RevisionHash, Outcome, Option<String>) {
         } => (revision, Outcome::FastPromoted, None),
         Ending::Returned { revision, from } => (
             revision,
-            Outcome::RolledBack,
+            Outcome::Promoted,
             Some(format!(
                 "it serves again: revision {from}, which was sent away, is rolled back"
             )),

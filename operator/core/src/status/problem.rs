@@ -74,6 +74,11 @@ fn failed_target(reading: &Reading<'_>, decision: &Decision) -> Option<Failure> 
     {
         return Some(with_way_on(reading, failure.clone()));
     }
+    if let Some(Ending::Aborted(hash)) = &decision.ending
+        && hash == target
+    {
+        return Some(with_way_on(reading, super::aborted()));
+    }
     let history = reading.before.history.iter().flatten();
     let told = history
         .filter(|entry| entry.revision == target.as_str())

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::seen::Seen;
 use super::super::slots::Slots;
-use super::super::spec::Design;
+use super::super::spec::{Design, Variant};
 use super::{Action, Epoch, Notice, Standing, State, Step};
 use crate::identity::canonical;
 
@@ -74,10 +74,13 @@ pub(super) fn advance(step: &mut Step, seen: &Seen<'_>, design: &Design) {
     gone(step, seen, design);
     let reason = match &step.state.epoch {
         None => "the experiment begins".to_owned(),
-        Some(epoch) => match change(epoch, seen, design, &fingerprint, &weights) {
-            Some(reason) => reason,
-            None => return,
-        },
+        Some(epoch) => {
+            let change = change(epoch, seen, design, &fingerprint, &weights);
+            match change.or_else(|| returned(&step.state, seen, design)) {
+                Some(reason) => reason,
+                None => return,
+            }
+        }
     };
     let before = step.state.epoch.as_ref();
     // Where the weights are the same, nobody is moved.
@@ -119,10 +122,44 @@ pub(super) fn advance(step: &mut Step, seen: &Seen<'_>, design: &Design) {
 fn gone(step: &mut Step, seen: &Seen<'_>, design: &Design) {
     for variant in design.candidates() {
         if step.state.epoch.is_some() && !seen.models.contains_key(&variant.model) {
-            let why = format!("its RewardModel {} is gone", variant.model);
+            let why = why_gone(variant);
             step.state.out.entry(variant.name.clone()).or_insert(why);
         }
     }
+}
+
+fn why_gone(variant: &Variant) -> String {
+    format!("its RewardModel {} is gone", variant.model)
+}
+
+/// Where all candidates are out: one whose RewardModel is gone, or was.
+pub(super) fn deserter<'d>(
+    state: &State,
+    seen: &Seen<'_>,
+    design: &'d Design,
+) -> Option<&'d Variant> {
+    let candidates = || design.candidates().iter();
+    let is_gone = |one: &Variant| {
+        !seen.models.contains_key(&one.model) || state.out.get(&one.name) == Some(&why_gone(one))
+    };
+    if candidates().any(|one| !state.out.contains_key(&one.name) && !is_gone(one)) {
+        return None;
+    }
+    candidates().find(|one| is_gone(one))
+}
+
+/// The only candidate that could be compared is there again, in words. What was counted before is not: nobody
+/// knows what was done to its users meanwhile. An endpoint that took the time for a rollout ends that first.
+fn returned(state: &State, seen: &Seen<'_>, design: &Design) -> Option<String> {
+    deserter(state, seen, design)?;
+    let endpoint = seen.models.get(&design.endpoint)?;
+    let is_back = |one: &&Variant| {
+        let model = seen.models.get(&one.model);
+        model.is_some_and(|model| model.ready && model.revision.is_some())
+            && state.out.get(&one.name) == Some(&why_gone(one))
+    };
+    let back = design.candidates().iter().find(is_back)?;
+    (!endpoint.rolling).then(|| format!("the RewardModel of variant {} is there again", back.name))
 }
 
 /// What has changed, if anything.

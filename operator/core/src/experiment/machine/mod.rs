@@ -224,16 +224,12 @@ fn open(step: &mut Step, seen: &Seen<'_>, design: &Design, endpoint: Option<&Mod
     }
 }
 
-/// Why nobody is left to be compared: RewardModels that are gone. Others that are left go on without them.
+/// Why nobody is left to be compared: RewardModels that are gone, or were. Others that are left go on without
+/// them.
 fn deserted(step: &Step, seen: &Seen<'_>, design: &Design) -> Option<String> {
-    let candidates = || design.candidates().iter();
-    let is_gone = |model: &str| !seen.models.contains_key(model);
-    if candidates().any(|one| !step.state.out.contains_key(&one.name) && !is_gone(&one.model)) {
-        return None;
-    }
-    let gone = candidates().find(|one| is_gone(&one.model))?;
+    let gone = epoch::deserter(&step.state, seen, design)?;
     Some(format!(
-        "variant {}: the RewardModel {} is gone, and no other variant is left to compare: everybody is control's; end this experiment with the command abort, and make another one once the RewardModel is there",
+        "variant {}: the RewardModel {} is gone, and no other variant is left to compare: everybody is control's; create it again, and the experiment begins anew, or end it with the command abort",
         gone.name, gone.model
     ))
 }

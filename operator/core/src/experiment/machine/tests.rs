@@ -298,7 +298,7 @@ fn a_variant_that_never_was_stalls_and_one_that_disappears_is_out() {
     ));
     world.models.insert("m2".to_owned(), model);
     world.step();
-    world.models.remove("m2");
+    let back = world.models.remove("m2").unwrap();
     let step = world.step();
     assert!(step.state.out["v2"].contains("m2 is gone"));
     // Nobody is left to be compared, and no verdict on a model follows from that.
@@ -310,6 +310,25 @@ fn a_variant_that_never_was_stalls_and_one_that_disappears_is_out() {
     world.totals = Some(users(&EQUAL).totals(&design(&json!({}))));
     world.step();
     assert_eq!(verdict(&world), None);
+    // One that comes back begins anew once it is ready and the endpoint is not on its way elsewhere.
+    for (change, is_back) in [
+        ((true, false), false),
+        ((false, true), false),
+        ((true, true), true),
+    ] {
+        let (settled, ready) = change;
+        let mut model = back.clone();
+        model.ready = ready;
+        world.models.insert("m2".to_owned(), model);
+        world.models.get_mut("m1").unwrap().rolling = !settled;
+        let step = world.step();
+        let stalled = matches!(step.standing, Standing::Stalled(Stalled::InvalidVariant, _));
+        assert_eq!(!stalled, is_back, "{change:?}: {:?}", step.standing);
+        assert_eq!(step.state.epoch.unwrap().id, if is_back { 2 } else { 1 });
+        assert_eq!(verdict(&world), None, "{change:?}");
+    }
+    world.models.remove("m2");
+    world.step();
     world.command("abort/1");
     world.step();
     let decision = world.experiment.status.clone().unwrap().decision.unwrap();
