@@ -77,6 +77,10 @@ pub(crate) fn history(args: &args::History, cluster: &args::Cluster) -> Result<S
 }
 
 /// Gives a command, and waits for its answer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no click has the time of another: the shell asks for it"
+)]
 pub(crate) fn order(
     verb: Verb,
     args: &args::Order,
@@ -107,6 +111,10 @@ pub(crate) fn order(
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long an answer is waited for is the shell's"
+)]
 async fn give<K>(
     api: &Api<K>,
     namespace: &str,

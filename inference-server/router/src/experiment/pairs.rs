@@ -92,7 +92,7 @@ impl Paired {
                 trials.paired(exposed, arm, &pairs);
             }
             Ok(_) | Err(Unscored::Failed | Unscored::Absent) => {
-                trials.lacking(exposed, arm, Lacking::Failed)
+                trials.lacking(exposed, arm, Lacking::Failed);
             }
             Err(Unscored::NoRoom) => trials.lacking(exposed, arm, Lacking::Full),
             Err(Unscored::Late) => trials.lacking(exposed, arm, Lacking::Late),
