@@ -44,7 +44,7 @@ fn rollout(read: evidence::Evidence) {
     assert_eq!(again.as_ref(), Ok(&read), "another document in JSON");
     let mut together = evidence::Together::new(read.subject.clone());
     let mut other = read.clone();
-    other.instance = "another".to_owned();
+    "another".clone_into(&mut other.instance);
     for snapshot in [read, other] {
         assert_eq!(together.fold(snapshot), Ok(()), "its own rollout");
     }
@@ -59,7 +59,7 @@ fn trial(read: experiment::Evidence) {
     assert_eq!(again.as_ref(), Ok(&read), "another document in JSON");
     let mut together = experiment::Together::new(read.subject.clone());
     let mut other = read.clone();
-    other.instance = "another".to_owned();
+    "another".clone_into(&mut other.instance);
     for snapshot in [read, other] {
         assert_eq!(together.fold(snapshot), Ok(()), "its own experiment");
     }
