@@ -145,8 +145,9 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let found = api.get_opt(name).await;
-    let found = found.map_err(|error| failed(&format!("read {name}"), &error))?;
-    found.ok_or_else(|| absent(&K::kind(&()), name, namespace))
+    let kind = K::kind(&());
+    let found = found.map_err(|error| failed(&format!("read the {kind}"), &error))?;
+    found.ok_or_else(|| absent(&kind, name, namespace))
 }
 
 fn block_on(asked: impl Future<Output = Result<String, Failure>>) -> Result<String, Failure> {
@@ -172,16 +173,12 @@ async fn ask(args: &args::Cluster, subject: &Subject) -> Result<String, Failure>
     let experiments: Api<ABExperiment> = Api::namespaced(client.clone(), &namespace);
     match subject {
         Subject::Experiment(name) => {
-            let found = experiments.get_opt(name).await;
-            let found = found.map_err(|error| failed("read the ABExperiment", &error))?;
-            let found = found.ok_or_else(|| absent("ABExperiment", name, &namespace))?;
+            let found = get(&experiments, &namespace, name).await?;
             Ok(explain::experiment(&found))
         }
         Subject::Model(name) => {
             let models: Api<RewardModel> = Api::namespaced(client.clone(), &namespace);
-            let found = models.get_opt(name).await;
-            let found = found.map_err(|error| failed("read the RewardModel", &error))?;
-            let found = found.ok_or_else(|| absent("RewardModel", name, &namespace))?;
+            let found = get(&models, &namespace, name).await?;
             let own = ListParams::default().labels(&format!("{}={name}", labels::MODEL));
             let revisions: Api<ControllerRevision> = Api::namespaced(client, &namespace);
             let revisions = revisions.list(&own).await;
